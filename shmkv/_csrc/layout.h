@@ -1,0 +1,317 @@
+/* layout.h: every byte of the segment.
+ *
+ * Owns structures, offsets, geometry, version and fingerprint. Knows no locks and no policy.
+ *
+ *   offset            what                         written by
+ *   0                 header, 4096 B               the creator; later only its "live" lines
+ *   off_rows          rows x 512 B                 the process that owns the row (or folds it)
+ *   off_stripes       stripes x 64 B               whoever holds the stripe's lock
+ *   off_dirs          stripes x 2^dir_bits x 4 B   whoever holds the stripe's lock
+ *   off_pages         bases_max x 64 B             page words by compare-and-swap, see arena.h
+ *   off_arena         bases_max base pages         log pages, extents, index pages
+ *
+ * Everything is little-endian. Offsets only, never pointers: a kv_ref counts granules of 16 B from the
+ * start of the segment, an index segment is numbered in units of 4 KiB from the start of the segment.
+ * The file has its full length (max_size) from the beginning; bytes beyond the watermark are not backed
+ * and must not be touched. Geometry is a pure function of the few numbers in `struct kv_config`, so that
+ * an attacher recomputes it and trusts nothing.
+ *
+ * A change here raises KV_LAYOUT_VERSION, changes the golden test and adds a line to README.md. */
+#ifndef KV_LAYOUT_H
+#define KV_LAYOUT_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define KV_MAGIC 0x31564B4D48535F5FULL /* bytes "__SHMKV1" */
+#define KV_LAYOUT_VERSION 1u
+#define KV_LINE 64u
+#define KV_GRANULE 16u
+#define KV_HEADER_BYTES 4096u
+#define KV_INDEX_BYTES 4096u   /* an index segment */
+#define KV_BUCKETS 64u         /* buckets of an index segment */
+#define KV_SLOTS 12u           /* slots of a bucket */
+#define KV_COUNTER_MAX 3u      /* two-bit access counter */
+#define KV_RESERVATIONS 8u     /* per row */
+#define KV_PINS 32u            /* per row */
+#define KV_APPENDERS 16u       /* places; appender [appenders] is the cleaners' */
+#define KV_CLEANERS 8u         /* places */
+#define KV_WAIT_WORDS 64u      /* hashed futex words for blocking operations to come */
+#define KV_NUMBER_MASK 0x7FFFFFFFu
+#define KV_WAITERS 0x80000000u
+#define KV_KEY_MAX 65535u
+#define KV_SIZE_MIN (2ULL << 20)
+#define KV_SIZE_MAX (64ULL << 30)
+#define KV_DEADLINE_MAX ((1ULL << 48) - 1) /* milliseconds on the segment's clock; 0 = never */
+
+typedef uint32_t kv_ref; /* place of an item in granules from the start of the segment; 0 = none */
+
+/* ---- options of a store, fixed at creation ------------------------------------------------------ */
+
+#define KV_OPT_EVICT 1u /* live items may leave to make room */
+
+struct kv_config {
+    uint64_t size;      /* bytes of the whole segment in use at creation, multiple of 4096 */
+    uint64_t max_size;  /* file length: what `size` may be raised to */
+    uint64_t seed;      /* of every hash */
+    uint32_t options;   /* KV_OPT_* */
+    uint32_t appenders; /* 1..8 */
+};
+
+/* ---- header ------------------------------------------------------------------------------------- */
+
+struct kv_header {
+    /* line 0: identity; magic is stored last (release) and read first (acquire) */
+    uint64_t magic;
+    uint32_t layout_version;
+    uint32_t fingerprint; /* kv_fingerprint() of the creator */
+    struct kv_config config;
+    uint64_t created_ms; /* wall clock, for people */
+    uint64_t _pad0;
+    /* line 1: live, rarely written */
+    uint64_t size;        /* present size in bytes: config.size, or more after it was raised */
+    uint64_t watermark;   /* bytes from the start that are backed; only rises, by CAS */
+    uint32_t next_number; /* the next attachment number; low 31 bits, 0 is skipped */
+    uint32_t index_high;  /* bases below this may be INDEX pages; only rises */
+    uint32_t index_hint;  /* a base that may have a free index segment */
+    uint32_t take_hint;   /* where the last run was found */
+    uint64_t next_id;     /* namespace ids that never repeat; 0 is the store itself */
+    uint32_t nospace;     /* how often the system refused memory below `size` */
+    uint32_t damage;      /* how often damaged bytes were met and cut out */
+    uint64_t _pad1[2];
+    /* line 2: birth stamps of pages */
+    uint64_t next_birth;
+    uint64_t _pad2[7];
+    /* line 3: journal, reserved */
+    uint64_t _journal[8];
+    /* wait words: a futex never lies inside an item */
+    uint32_t wait[KV_WAIT_WORDS];
+    /* cleaner slots: lock words {number, waiters}, one line each */
+    struct {
+        uint32_t lock;
+        uint32_t _pad[15];
+    } cleaners[KV_CLEANERS];
+    /* appenders, one line each */
+    struct kv_appender {
+        uint32_t lock;    /* lock word */
+        uint32_t current; /* base of the open page's head + 1, 0 = none; only under the lock */
+        uint32_t _pad[14];
+    } appenders[KV_APPENDERS];
+    uint64_t _rest[(KV_HEADER_BYTES - 4 * 64 - 4 * KV_WAIT_WORDS - 64 * KV_CLEANERS - 64 * KV_APPENDERS) / 8];
+};
+static_assert(sizeof(struct kv_header) == KV_HEADER_BYTES, "header is one page");
+static_assert(offsetof(struct kv_header, size) == 64, "live fields start on line 1");
+static_assert(offsetof(struct kv_header, next_birth) == 128, "birth stamps on line 2");
+static_assert(offsetof(struct kv_header, wait) == 256, "wait words on line 4");
+static_assert(offsetof(struct kv_header, cleaners) == 512, "cleaner slots");
+static_assert(offsetof(struct kv_header, appenders) == 1024, "appenders");
+
+/* ---- attachment rows ---------------------------------------------------------------------------- */
+
+/* Counters of a row: written by its owner only, totals are sums over all rows, never moved. */
+enum kv_stat {
+    KV_STAT_HITS,
+    KV_STAT_MISSES,
+    KV_STAT_SETS,
+    KV_STAT_DELETES,
+    KV_STAT_EXPIRED,       /* items freed because their deadline had passed */
+    KV_STAT_EVICTED,       /* items that left to make room */
+    KV_STAT_EVICTED_INDEX, /* ... because their index segment was full and could not be split */
+    KV_STAT_REFUSED_FULL,
+    KV_STAT_REFUSED_LARGE,
+    KV_STAT_RECOVERIES, /* locks taken over from dead owners */
+    KV_STAT_FOLDS,      /* rows of dead owners folded */
+    KV_STAT_WRITTEN,    /* item bytes written for users */
+    KV_STAT_COPIED,     /* item bytes moved by cleaning */
+    KV_STAT_CLEANED,    /* pages cleaned */
+    KV_STAT_SPLITS,
+    KV_STAT_RETRIES, /* reads repeated because the stripe changed */
+    KV_STATS         /* 16 */
+};
+
+struct kv_row {
+    /* line 0 */
+    uint32_t number; /* the attachment's number, 0 = nobody; stored after the byte lock is held */
+    uint32_t pid;    /* this and the next three: for messages only */
+    uint64_t pid_start;
+    uint64_t pid_namespace;
+    uint64_t attached_ms; /* wall clock */
+    uint64_t _pad[4];
+    /* line 1: reservations: start of the page the owner is writing into; and, beside each, the place
+     * of the item it is about to replace, so that a fold knows which pages hold uncounted garbage */
+    kv_ref reservation[KV_RESERVATIONS];
+    kv_ref replaced[KV_RESERVATIONS];
+    /* lines 2, 3: pins: items whose bytes the owner reads without copying first */
+    kv_ref pin[KV_PINS];
+    /* lines 4, 5 */
+    uint64_t stat[KV_STATS];
+    /* lines 6, 7: transaction record, reserved */
+    uint64_t _transaction[16];
+};
+static_assert(sizeof(struct kv_row) == 512, "row");
+static_assert(offsetof(struct kv_row, reservation) == 64, "row line 1");
+static_assert(offsetof(struct kv_row, pin) == 128, "row line 2");
+static_assert(offsetof(struct kv_row, stat) == 256, "row line 4");
+
+/* Owning row r = holding the open-file-description lock on byte KV_LOCK_BASE + r of the file. */
+#define KV_LOCK_BASE (1ULL << 40)
+#define KV_LOCK_CREATE (KV_LOCK_BASE - 1) /* the creation byte */
+
+/* ---- index -------------------------------------------------------------------------------------- */
+
+struct kv_stripe {
+    uint32_t lock;  /* lock word */
+    uint32_t txn;   /* reserved: transaction record to finish */
+    uint64_t ver;   /* raised after each change of a ref, before old bytes may be reused */
+    uint64_t jpos;  /* reserved: journal slot to decide */
+    uint64_t live;  /* bytes of the items indexed here */
+    uint32_t count; /* items indexed here; both recounted by recovery */
+    uint32_t _pad[7];
+};
+static_assert(sizeof(struct kv_stripe) == KV_LINE, "stripe is a line");
+
+/* Directory word: index segment number in the low 24 bits, depth in the high 8; 0 = none. */
+#define KV_DIR_SEGMENT 0x00FFFFFFu
+static inline uint32_t kv_dir_make(uint32_t segment, uint32_t depth) { return segment | depth << 24; }
+static inline uint32_t kv_dir_segment(uint32_t word) { return word & KV_DIR_SEGMENT; }
+static inline uint32_t kv_dir_depth(uint32_t word) { return word >> 24; }
+
+struct kv_bucket {
+    uint8_t tag[KV_SLOTS]; /* meaningless where ref is 0 */
+    uint8_t counters[3];   /* two bits a slot, slot s at bits 2 (s mod 4) of byte s / 4 */
+    uint8_t overflow;      /* items whose path passed through; never too low; 255 sticks */
+    kv_ref ref[KV_SLOTS];  /* 0 = free; the store of this word is the commit */
+};
+static_assert(sizeof(struct kv_bucket) == KV_LINE, "bucket is a line");
+static_assert(offsetof(struct kv_bucket, ref) == 16, "tags, counters, overflow in 16 bytes");
+static_assert(KV_BUCKETS * sizeof(struct kv_bucket) == KV_INDEX_BYTES, "index segment is 4 KiB");
+
+/* ---- page table --------------------------------------------------------------------------------- */
+
+/* One word per base page: {state:4, queue:4, run:24, owner:32}. Only the head of a run speaks for it. */
+enum kv_page_state {
+    KV_FREE = 0,  /* run 1 */
+    KV_TAKEN,     /* owner = number of the attachment that works on it */
+    KV_OPEN,      /* owner = appender */
+    KV_CLOSED,    /* log page or extent; no new reservation can appear */
+    KV_CLEANING,  /* owner = number of the cleaner */
+    KV_LIMBO,     /* walked, waits for pins (later: for the journal) */
+    KV_INDEX,     /* index segments, for ever; run 1 */
+    KV_INTERIOR   /* run = distance to the head; a hint */
+};
+#define KV_RUN_MAX 0xFFFFFFu
+
+static inline uint64_t kv_page_make(uint32_t state, uint32_t queue, uint32_t run, uint32_t owner) {
+    return (uint64_t)owner << 32 | (uint64_t)run << 8 | queue << 4 | state;
+}
+static inline uint32_t kv_page_state(uint64_t w) { return (uint32_t)w & 15; }
+static inline uint32_t kv_page_queue(uint64_t w) { return (uint32_t)w >> 4 & 15; }
+static inline uint32_t kv_page_run(uint64_t w) { return (uint32_t)w >> 8; }
+static inline uint32_t kv_page_owner(uint64_t w) { return (uint32_t)(w >> 32); }
+
+#define KV_EXPIRY_BUCKETS 8u
+#define KV_INDEX_PER_BASE 16u /* at most: base pages of 64 KiB */
+
+struct kv_page {
+    uint64_t word;
+    uint32_t tail;    /* granules in use; stored after the header of the item that raised it */
+    uint32_t dead;    /* hint: granules known to be garbage; never more than there are */
+    uint64_t birth;   /* stamp of opening; the queue is the order of these */
+    uint32_t suspect; /* hint: a fold met this page, it may hold garbage nobody counted */
+    uint32_t _pad;
+    union {
+        struct {
+            uint64_t jpos;      /* reserved: journal position that must pass before reuse */
+            uint64_t opened_ms; /* segment clock */
+            /* hint: granules of items that expire within 4^i seconds of opening */
+            uint16_t expiry[KV_EXPIRY_BUCKETS];
+        };
+        uint16_t segment[KV_INDEX_PER_BASE]; /* INDEX: 0 = free, else owning stripe + 1 */
+    };
+};
+static_assert(sizeof(struct kv_page) == KV_LINE, "page entry is a line");
+static_assert(offsetof(struct kv_page, segment) == 32, "page entry, second half");
+
+/* ---- items -------------------------------------------------------------------------------------- */
+
+/* header (12 B), namespace id (4 B, if flagged; padding if a later word needs it), deadline (8 B),
+ * counter (8 B), key, value; the next item starts at the next granule. */
+struct kv_item {
+    uint32_t value_len;
+    uint16_t key_len; /* 1..65535; 0 never occurs */
+    uint8_t type;
+    uint8_t flags;
+    uint32_t version; /* low half of the stripe's version at publication; kept by relocation */
+};
+static_assert(sizeof(struct kv_item) == 12, "item header");
+
+/* Memory codes of value types. Disk formats number their own. */
+enum kv_type {
+    KV_TYPE_BYTES = 1,
+    KV_TYPE_STR = 2,     /* UTF-8 */
+    KV_TYPE_INT = 3,     /* 64-bit, in the counter word; no value bytes */
+    KV_TYPE_BIGINT = 4,  /* two's complement, little-endian, beyond 64 bits */
+    KV_TYPE_FLOAT = 5,   /* IEEE binary64, in the counter word; no value bytes */
+    KV_TYPE_BOOL = 6,    /* 0 or 1 in one value byte */
+    KV_TYPE_NONE = 7,
+    KV_TYPE_PACKED = 8,  /* reserved: structured values of the safe codec */
+    KV_TYPE_CODEC = 9,   /* reserved: values of a registered codec */
+    KV_TYPE_LAST = 31    /* above: never valid */
+};
+
+#define KV_ITEM_NAMESPACE 0x01u /* the namespace word is present */
+#define KV_ITEM_DEADLINE 0x02u  /* the deadline word is present (0 = never) */
+#define KV_ITEM_COUNTER 0x04u   /* the counter word is present */
+#define KV_ITEM_KEY_STR 0x08u   /* the key was a str when it was stored */
+#define KV_ITEM_KEEP 0x10u      /* reserved: never evicted */
+#define KV_ITEM_FLAGS 0x1Fu     /* all that may be set; the rest are spare and zero */
+
+static inline uint32_t kv_item_words(uint8_t flags) {
+    uint32_t n = (uint32_t)sizeof(struct kv_item);
+    if (flags & (KV_ITEM_NAMESPACE | KV_ITEM_DEADLINE | KV_ITEM_COUNTER))
+        n += 4;
+    if (flags & KV_ITEM_DEADLINE)
+        n += 8;
+    if (flags & KV_ITEM_COUNTER)
+        n += 8;
+    return n;
+}
+static inline uint32_t kv_item_deadline_at(void) { return 16; }
+static inline uint32_t kv_item_counter_at(uint8_t flags) { return flags & KV_ITEM_DEADLINE ? 24 : 16; }
+/* Bytes of an item in the log, rounded up to granules. */
+static inline uint64_t kv_item_bytes(const struct kv_item *it) {
+    uint64_t n = (uint64_t)kv_item_words(it->flags) + it->key_len + it->value_len;
+    return (n + KV_GRANULE - 1) & ~(uint64_t)(KV_GRANULE - 1);
+}
+
+/* ---- geometry ----------------------------------------------------------------------------------- */
+
+struct kv_geometry {
+    uint64_t size, max_size;
+    uint64_t off_rows, off_stripes, off_dirs, off_pages, off_arena;
+    uint32_t rows, stripes, stripe_shift; /* stripe = home hash >> stripe_shift */
+    uint32_t dir_bits;
+    uint32_t base_shift; /* base page = 1 << base_shift bytes */
+    uint32_t bases_max;  /* base pages the layout has room for */
+    uint32_t bases;      /* base pages within `size` at creation */
+    uint32_t std_run;    /* base pages of an ordinary log page, power of two */
+    uint32_t log_run_max;
+    uint32_t appenders;
+    uint32_t cleaners;
+    uint32_t zone; /* bases below this are left to the index while there is other memory */
+    uint64_t index_per_base;
+};
+
+/* false: the numbers are out of range */
+bool kv_geometry_make(const struct kv_config *config, struct kv_geometry *g);
+/* Base pages within a size of the segment. */
+uint32_t kv_geometry_bases(const struct kv_geometry *g, uint64_t size);
+uint32_t kv_fingerprint(void);
+/* The number of appenders a machine with `cpus` processors should have. */
+uint32_t kv_geometry_appenders(uint64_t size, uint32_t cpus);
+
+static inline uint64_t kv_round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
+
+#endif

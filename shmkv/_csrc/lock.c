@@ -1,0 +1,295 @@
+/* lock.c: rows, proof of life, the slow path of locks, slots of reservations and pins. */
+#include "lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "wait.h"
+
+#define KV_SPINS 50u
+#define KV_SLEEP_MIN_NS 250000u
+#define KV_SLEEP_MAX_NS 2000000u
+#define KV_IDLE_NS 1000000u
+
+/* ---- byte locks --------------------------------------------------------------------------------- */
+
+static int byte_lock(int fd, uint64_t at, short type, int command, struct flock *out) {
+    struct flock f = {.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)at, .l_len = 1};
+    int r;
+    do
+        r = fcntl(fd, command, &f);
+    while (r < 0 && errno == EINTR);
+    if (out != NULL)
+        *out = f;
+    return r;
+}
+
+bool row_claim(struct kv_handle *h, uint32_t row) {
+    return byte_lock(h->fd, KV_LOCK_BASE + row, F_WRLCK, F_OFD_SETLK, NULL) == 0;
+}
+
+void row_unclaim(struct kv_handle *h, uint32_t row) {
+    (void)byte_lock(h->fd, KV_LOCK_BASE + row, F_UNLCK, F_OFD_SETLK, NULL);
+}
+
+static bool own_number(const struct kv_own *own, uint32_t number) {
+    for (uint32_t i = 0; i < kv_load_acq(&own->rows); i++)
+        if (own->row[i].number == number)
+            return true;
+    return false;
+}
+
+bool row_alive(struct kv_handle *h, uint32_t number) {
+    if (own_number(h->own, number))
+        return true;
+    uint32_t r = number % h->g.rows;
+    if (kv_load_acq(&kv_row_at(h, r)->number) != number)
+        return false;
+    struct flock f;
+    if (byte_lock(h->fd, KV_LOCK_BASE + r, F_WRLCK, F_OFD_GETLK, &f) != 0)
+        return true; /* no proof of death, no robbery */
+    /* The row may have changed hands between the look and the query: then it is not this owner's. */
+    return f.l_type != F_UNLCK && kv_load_acq(&kv_row_at(h, r)->number) == number;
+}
+
+/* ---- rows --------------------------------------------------------------------------------------- */
+
+static uint64_t process_start(void) {
+    char text[512], *p;
+    FILE *f = fopen("/proc/self/stat", "re");
+    if (f == NULL)
+        return 0;
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    (void)fclose(f);
+    text[n] = 0;
+    p = strrchr(text, ')');
+    unsigned long long start = 0;
+    if (p == NULL ||
+        sscanf(p + 1, " %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
+               &start) != 1)
+        return 0;
+    return start;
+}
+
+static void row_identity(struct kv_row *row) {
+    struct stat st;
+    row->pid = (uint32_t)getpid();
+    row->pid_start = process_start();
+    row->pid_namespace = stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
+    row->attached_ms = kv_clock_wall_ms();
+}
+
+kv_status row_attach(struct kv_op *op, kv_fold_row *fold) {
+    struct kv_handle *h = op->h;
+    struct kv_own *own = h->own;
+    if (own->rows >= KV_OWN_ROWS)
+        return KV_NOROWS;
+    for (uint32_t tries = 0; tries < 2 * h->g.rows; tries++) {
+        uint32_t n = kv_add_rlx(&kv_header_of(h)->next_number, 1u) & KV_NUMBER_MASK;
+        FAULT(row_number_drawn);
+        uint32_t r = n % h->g.rows;
+        bool mine = false;
+        for (uint32_t i = 0; i < own->rows; i++)
+            mine |= own->row[i].row == r; /* one's own byte would be granted again */
+        if (n == 0 || mine || !row_claim(h, r))
+            continue;
+        FAULT(row_claimed);
+        struct kv_row *row = kv_row_at(h, r);
+        uint32_t former = kv_load_acq(&row->number);
+        if (former != 0 && own->rows == 0 && tries < h->g.rows) {
+            row_unclaim(h, r); /* folding needs a number of one's own: first an empty row */
+            continue;
+        }
+        kv_status s = former == 0 ? KV_OK : fold(op, r, former);
+        if (s != KV_OK) {
+            row_unclaim(h, r);
+            return s;
+        }
+        row_identity(row);
+        FAULT(row_identified);
+        kv_store_rel(&row->number, n); /* release: who sees the number sees an empty row */
+        FAULT(row_numbered);
+        own->row[own->rows].number = n;
+        own->row[own->rows].row = r;
+        own->row[own->rows].pins = 0;
+        if (own->rows == 0)
+            own->number = n;
+        kv_store_rel(&own->rows, own->rows + 1);
+        return KV_OK;
+    }
+    return KV_NOROWS;
+}
+
+void row_release_all(struct kv_handle *h) {
+    struct kv_own *own = h->own;
+    for (uint32_t i = own->rows; i-- > 0;) {
+        struct kv_row *row = kv_row_at(h, own->row[i].row);
+        kv_store_rel(&row->number, 0u); /* release: the row is empty */
+        FAULT(row_left);
+        row_unclaim(h, own->row[i].row);
+        FAULT(row_unclaimed);
+    }
+    own->rows = 0;
+    own->attached = 0;
+}
+
+/* ---- locks -------------------------------------------------------------------------------------- */
+
+bool lock_pass_deadline(struct kv_op *op) {
+    uint64_t now = kv_clock_ns();
+    if (op->deadline_ns == 0)
+        op->deadline_ns = now + op->h->lock_timeout_ns;
+    return now >= op->deadline_ns;
+}
+
+static bool spin_for(struct kv_op *op, uint32_t *word) {
+    for (unsigned i = 0; i < KV_SPINS; i++) {
+        uint32_t w = kv_load_rlx(word);
+        if (w == 0 && kv_cas(word, &w, kv_number(op->h)))
+            return true;
+        kv_pause();
+    }
+    return false;
+}
+
+/* The owner is dead: take its place, unless another waiter was faster (KV_AGAIN). */
+static kv_status take_over(struct kv_op *op, uint32_t *word, uint32_t seen) {
+    if (!kv_cas(word, &seen, kv_number(op->h) | KV_WAITERS)) /* still names the dead one */
+        return KV_AGAIN;
+    FAULT(lock_taken_over);
+    op->dead = seen & KV_NUMBER_MASK;
+    row_count(op->h, KV_STAT_RECOVERIES, 1);
+    return KV_RECOVER;
+}
+
+/* One round of waiting: KV_AGAIN = look again. `ask`: is the owner alive? At first, and after each time-out;
+ * the limit of a sleep grows while time-outs follow each other. */
+static kv_status wait_round(struct kv_op *op, uint32_t *word, uint64_t *limit, bool *ask) {
+    uint32_t w = kv_load_rlx(word), owner = w & KV_NUMBER_MASK;
+    if (owner == 0) /* having waited, take it with the bit set: there may be others, the next give wakes one */
+        return kv_cas(word, &w, kv_number(op->h) | KV_WAITERS) ? KV_OK : KV_AGAIN;
+    if (*ask && !row_alive(op->h, owner))
+        return take_over(op, word, w);
+    *ask = false;
+    if (!(w & KV_WAITERS)) {
+        if (!kv_cas(word, &w, w | KV_WAITERS))
+            return KV_AGAIN;
+        FAULT(lock_waiter_marked);
+        w |= KV_WAITERS;
+    }
+    enum kv_wait_result r = kv_wait(word, w, *limit);
+    if (r == KV_INTERRUPTED && op->h->interruptible)
+        return KV_INTR;
+    if (r == KV_TIMED_OUT) {
+        *ask = true;
+        *limit = *limit * 2 < KV_SLEEP_MAX_NS ? *limit * 2 : KV_SLEEP_MAX_NS;
+    }
+    op->owner = owner;
+    return KV_AGAIN;
+}
+
+kv_status lock_wait(struct kv_op *op, uint32_t *word) {
+    if (spin_for(op, word))
+        return KV_OK;
+    if (op->leave != NULL)
+        op->leave(op);
+    (void)lock_pass_deadline(op); /* the clock starts here */
+    uint64_t limit = KV_SLEEP_MIN_NS;
+    bool ask = true;
+    kv_status s;
+    do {
+        bool late = lock_pass_deadline(op);
+        s = wait_round(op, word, &limit, &ask);
+        if (s == KV_AGAIN && late) /* asked once more after the time limit: the owner lives */
+            s = KV_BUSY;
+    } while (s == KV_AGAIN);
+    return s;
+}
+
+void lock_wake(uint32_t *word) { kv_wake(word, 1); }
+
+kv_status lock_idle(struct kv_op *op) {
+    uint32_t nobody = 0;
+    if (op->leave != NULL)
+        op->leave(op);
+    if (lock_pass_deadline(op))
+        return KV_BUSY;
+    enum kv_wait_result r = kv_wait(&nobody, 0, KV_IDLE_NS);
+    return r == KV_INTERRUPTED && op->h->interruptible ? KV_INTR : KV_OK;
+}
+
+/* ---- reservations and pins ---------------------------------------------------------------------- */
+
+kv_status reservation_slot(struct kv_op *op, unsigned *slot) {
+    uint32_t *mask = &op->h->own->reservations;
+    for (;;) {
+        uint32_t seen = kv_load_rlx(mask);
+        for (unsigned i = 0; i < KV_RESERVATIONS; i++) {
+            if (seen & 1u << i)
+                continue;
+            if (kv_or_acq(mask, 1u << i) & 1u << i)
+                break; /* another thread was faster: look again */
+            *slot = i;
+            return KV_OK;
+        }
+        if (seen == (1u << KV_RESERVATIONS) - 1) {
+            op->owner = kv_number(op->h);
+            kv_status s = lock_idle(op); /* the process's other threads are writing: they end */
+            if (s != KV_OK)
+                return s;
+        }
+    }
+}
+
+void reservation_clear(struct kv_handle *h, unsigned slot) {
+    struct kv_row *row = kv_row_own(h);
+    kv_store_rel(&row->reservation[slot], 0u); /* release: the bytes are written before the page may go */
+    FAULT(reservation_cleared);
+    kv_store_rlx(&row->replaced[slot], 0u);
+    (void)kv_and_rel(&h->own->reservations, ~(1u << slot));
+}
+
+static bool pin_find(struct kv_own *own, struct kv_pin *pin) {
+    for (uint32_t r = 0; r < own->rows; r++) {
+        uint32_t used = own->row[r].pins;
+        if (used == UINT32_MAX)
+            continue;
+        uint32_t i = (uint32_t)__builtin_ctz(~used);
+        own->row[r].pins = used | 1u << i;
+        *pin = (struct kv_pin){own->row[r].number, own->row[r].row, i, 0};
+        return true;
+    }
+    return false;
+}
+
+kv_status pin_take(struct kv_op *op, struct kv_pin *pin, kv_fold_row *fold) {
+    static_assert(KV_PINS == 32, "pins of a row are the bits of a word");
+    struct kv_own *own = op->h->own;
+    kv_status s = KV_OK;
+    (void)pthread_mutex_lock(&own->mutex);
+    if (!pin_find(own, pin)) {
+        s = row_attach(op, fold);
+        if (s == KV_OK && !pin_find(own, pin))
+            s = KV_NOROWS;
+    }
+    (void)pthread_mutex_unlock(&own->mutex);
+    return s;
+}
+
+void pin_drop(struct kv_handle *h, struct kv_pin *pin) {
+    struct kv_own *own = h->own;
+    (void)pthread_mutex_lock(&own->mutex);
+    for (uint32_t r = 0; r < own->rows; r++) {
+        if (own->row[r].number != pin->number)
+            continue; /* of another life: a fork child holds a copy of its parent's words */
+        kv_store_rel(&kv_row_at(h, pin->row)->pin[pin->index], 0u); /* release: the reading is over */
+        FAULT(pin_dropped);
+        own->row[r].pins &= ~(1u << pin->index);
+    }
+    (void)pthread_mutex_unlock(&own->mutex);
+}

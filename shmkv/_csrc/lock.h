@@ -1,0 +1,156 @@
+/* lock.h: attachments, and who may touch what: rows, proof of life, lock words, reservations, pins.
+ *
+ * A lock word is {waiters:1, number:31}; number names the attachment that holds it, 0 = free. Taking it
+ * from a dead owner returns KV_RECOVER: the caller repairs what the lock protects before using it.
+ * The proof of death is the kernel's: the byte lock of the owner's row is free, or the row no longer
+ * bears the number. It knows nothing of pids, namespaces or time-outs.
+ *
+ * Lock order: an operation may hold one cleaner slot and, under it, one stripe lock or one appender lock;
+ * otherwise nobody holds two. Under a stripe or appender lock: no page allocation, no system call but the
+ * futex's, no Python. Does not know: what stripes and pages contain (table, arena), how a dead
+ * row is folded (fold). */
+#ifndef KV_LOCK_H
+#define KV_LOCK_H
+
+#include <pthread.h>
+
+#include "atomic.h"
+#include "fault.h"
+#include "layout.h"
+#include "status.h"
+
+#define KV_OWN_ROWS 64u
+
+/* Process-private truth about an attachment, in a page that fork children see as zeros. */
+struct kv_own {
+    uint32_t attached;     /* 1 in the process that attached */
+    uint32_t number;       /* of row[0]: the name in lock words and page words */
+    uint32_t reservations; /* bit i: slot i of row[0] is in use */
+    uint32_t rows;         /* rows owned: the first, and more when pins run out */
+    struct {
+        uint32_t number;
+        uint32_t row;
+        uint32_t pins; /* bit i: pin i is in use */
+    } row[KV_OWN_ROWS];
+    pthread_mutex_t mutex; /* guards row[1..], attach, fold; all zeros is unlocked */
+};
+
+struct kv_handle {
+    unsigned char *base; /* the whole segment, mapped once, never remapped while attached */
+    struct kv_geometry g;
+    uint64_t seed;
+    uint32_t options;
+    bool readonly;
+    bool interruptible;      /* a signal ends a wait with KV_INTR */
+    bool borrowed;           /* the mapping belongs to another handle (tests) */
+    int fd;                  /* the attachment's own open file description; holds its byte locks */
+    uint64_t backed;         /* watermark as last seen: only rises */
+    uint64_t lock_timeout_ns;
+    struct kv_own *own;
+    struct kv_handle *next;  /* all handles of the process, for fork */
+};
+
+/* One operation: what it may wait for, and what it learnt. */
+struct kv_op {
+    struct kv_handle *h;
+    uint64_t deadline_ns;          /* 0 until the first wait sets it */
+    void (*leave)(struct kv_op *); /* called before sleeping or long copying, never under a lock; may be NULL */
+    void *arg;                     /* leave's */
+    uint32_t owner;                /* KV_BUSY: the number waited for, 0 = unknown */
+    uint32_t dead;                 /* a dead owner met on the way: fold it afterwards */
+    int err;                       /* KV_OS: errno */
+    uint32_t gift, gift_len;       /* a run TAKEN for this operation's extent; gift_len 0 = none */
+};
+
+static inline struct kv_op kv_op_make(struct kv_handle *h) { return (struct kv_op){.h = h}; }
+
+static inline struct kv_header *kv_header_of(const struct kv_handle *h) {
+    return (struct kv_header *)(void *)h->base;
+}
+static inline struct kv_row *kv_row_at(const struct kv_handle *h, uint32_t r) {
+    return (struct kv_row *)(void *)(h->base + h->g.off_rows) + r;
+}
+static inline struct kv_row *kv_row_own(const struct kv_handle *h) {
+    return kv_row_at(h, h->own->row[0].row);
+}
+static inline uint32_t kv_number(const struct kv_handle *h) { return h->own->number; }
+
+/* ---- rows --------------------------------------------------------------------------------------- */
+
+/* Take a row: its byte lock, and if a dead owner's number is still there, `fold` it first. */
+typedef kv_status kv_fold_row(struct kv_op *op, uint32_t row, uint32_t number);
+kv_status row_attach(struct kv_op *op, kv_fold_row *fold);
+/* Give every own row back; nothing of this process may be in flight. */
+void row_release_all(struct kv_handle *h);
+/* Is the attachment with this number alive? Own numbers always are. */
+bool row_alive(struct kv_handle *h, uint32_t number);
+/* Hold the byte of a dead row for folding. false: somebody lives there or folds it. */
+bool row_claim(struct kv_handle *h, uint32_t row);
+void row_unclaim(struct kv_handle *h, uint32_t row);
+
+static inline void row_count(struct kv_handle *h, enum kv_stat what, uint64_t n) {
+    uint64_t *p = &kv_row_own(h)->stat[what];
+    kv_store_rlx(p, kv_load_rlx(p) + n);
+}
+
+/* ---- locks -------------------------------------------------------------------------------------- */
+
+kv_status lock_wait(struct kv_op *op, uint32_t *word);
+bool lock_pass_deadline(struct kv_op *op);
+
+/* KV_OK, KV_RECOVER, KV_BUSY, KV_INTR. */
+static inline kv_status lock_take(struct kv_op *op, uint32_t *word) {
+    uint32_t free_word = 0;
+    FAULT(lock_before_take);
+    if (__builtin_expect(kv_cas(word, &free_word, kv_number(op->h)), 1)) {
+        FAULT(lock_taken);
+        return KV_OK;
+    }
+    return lock_wait(op, word);
+}
+
+/* Only if it is free at once; a dead owner's lock is KV_BUSY here (take it with lock_take). */
+static inline kv_status lock_try(struct kv_op *op, uint32_t *word) {
+    uint32_t free_word = 0;
+    if (!kv_cas(word, &free_word, kv_number(op->h)))
+        return KV_BUSY;
+    FAULT(lock_tried);
+    return KV_OK;
+}
+
+void lock_wake(uint32_t *word);
+
+static inline void lock_give(uint32_t *word) {
+    FAULT(lock_before_give);
+    uint32_t was = kv_swap_rel(word, 0u); /* release: pairs with the acquire of the next taker */
+    FAULT(lock_given);
+    if (__builtin_expect((was & KV_WAITERS) != 0, 0))
+        lock_wake(word);
+}
+
+/* Sleep a little for something no lock stands for (a page that another holds); then look again. */
+kv_status lock_idle(struct kv_op *op);
+
+/* ---- reservations and pins ---------------------------------------------------------------------- */
+
+/* A free reservation slot of this process; KV_BUSY when all stay in use. */
+kv_status reservation_slot(struct kv_op *op, unsigned *slot);
+void reservation_clear(struct kv_handle *h, unsigned slot);
+
+/* Pin words are {own row, index}; -1 = none. A pin protects the run that holds `ref`. */
+struct kv_pin {
+    uint32_t number; /* the row's number: a fork child's pins are not its parent's */
+    uint32_t row;
+    uint32_t index;
+    kv_ref ref;
+};
+kv_status pin_take(struct kv_op *op, struct kv_pin *pin, kv_fold_row *fold);
+static inline void pin_aim(struct kv_handle *h, struct kv_pin *pin, kv_ref ref) {
+    pin->ref = ref;
+    kv_store_rlx(&kv_row_at(h, pin->row)->pin[pin->index], ref);
+    FAULT(pin_aimed);
+    kv_fence_seq(); /* pairs with the fence of the freer, between its last unpublish and its pin scan */
+}
+void pin_drop(struct kv_handle *h, struct kv_pin *pin);
+
+#endif

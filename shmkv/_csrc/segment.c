@@ -1,0 +1,368 @@
+/* segment.c: creation under the creation byte, validation, mapping, backing, fork.
+ *
+ * Creation. Whoever holds the creation byte's lock and finds no magic initialises from scratch: length
+ * to zero and back (drops what a dead creator left), metadata backed, fields, then magic (release). A
+ * death at any step leaves a file without magic, which the next one to hold the byte starts again.
+ * Nobody maps a file for use before it has seen the magic, so no reader meets the truncation.
+ *
+ * Two descriptors. A mapping keeps the open file description it was made through, in fork children too: locks
+ * of that description would outlive their owner in a child that merely inherited the mapping. So the mapping is
+ * made through the descriptor that arrives, and byte locks live on a description of their own.
+ *
+ * Backing. posix_fallocate, then the watermark by CAS; repeating both is harmless. Memory is never
+ * given back while the segment lives, so an address below the watermark stays good for ever. */
+#include "segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "wait.h"
+
+#define KV_BACK_STEP (1ULL << 20)
+
+/* ---- fork --------------------------------------------------------------------------------------- */
+
+static pthread_mutex_t kv_handles_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct kv_handle *kv_handles;
+static pthread_once_t kv_fork_once = PTHREAD_ONCE_INIT;
+
+static void fork_prepare(void) { (void)pthread_mutex_lock(&kv_handles_mutex); }
+static void fork_parent(void) { (void)pthread_mutex_unlock(&kv_handles_mutex); }
+
+/* A new open file description of the same file; works for unlinked files too. */
+static int reopen(int fd, bool readonly) {
+    char path[40];
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+}
+
+/* In the child: drop the parent's open file description, so that the parent's death shows at once. Only
+ * async-signal-safe calls. A new one is taken now, while the process still has its parent's rights. */
+static void fork_child(void) {
+    for (struct kv_handle *h = kv_handles; h != NULL; h = h->next) {
+        int fd = reopen(h->fd, h->readonly);
+        (void)close(h->fd);
+        h->fd = fd; /* -1: the first operation reports it */
+    }
+    (void)pthread_mutex_init(&kv_handles_mutex, NULL);
+}
+
+static void fork_install(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
+
+static void handle_link(struct kv_handle *h) {
+    (void)pthread_once(&kv_fork_once, fork_install);
+    (void)pthread_mutex_lock(&kv_handles_mutex);
+    h->next = kv_handles;
+    kv_handles = h;
+    (void)pthread_mutex_unlock(&kv_handles_mutex);
+}
+
+static void handle_unlink(struct kv_handle *h) {
+    (void)pthread_mutex_lock(&kv_handles_mutex);
+    for (struct kv_handle **p = &kv_handles; *p != NULL; p = &(*p)->next)
+        if (*p == h) {
+            *p = h->next;
+            break;
+        }
+    (void)pthread_mutex_unlock(&kv_handles_mutex);
+}
+
+kv_status segment_adopt(struct kv_handle *h) {
+    /* The handler ran in an ordinary fork; after a raw clone the descriptor is still the parent's. Both
+     * are right for reopening: the new description is this process's alone. */
+    int fd = h->fd < 0 ? -1 : reopen(h->fd, h->readonly);
+    if (fd < 0) {
+        errno = h->fd < 0 ? EBADF : errno;
+        return KV_OS;
+    }
+    (void)close(h->fd);
+    h->fd = fd;
+    return KV_OK;
+}
+
+/* ---- backing ------------------------------------------------------------------------------------ */
+
+static int fallocate_range(int fd, uint64_t from, uint64_t end) {
+    int r;
+    do
+        r = posix_fallocate(fd, (off_t)from, (off_t)(end - from));
+    while (r == EINTR);
+    return r;
+}
+
+uint64_t segment_watermark(struct kv_handle *h) {
+    uint64_t seen = kv_load_acq(&kv_header_of(h)->watermark);
+    if (seen > h->backed && seen <= h->g.max_size)
+        kv_store_rlx(&h->backed, seen);
+    return kv_load_rlx(&h->backed);
+}
+
+kv_status segment_back(struct kv_op *op, uint64_t end) {
+    struct kv_handle *h = op->h;
+    struct kv_header *head = kv_header_of(h);
+    for (;;) {
+        uint64_t seen = segment_watermark(h);
+        if (end <= seen)
+            return KV_OK;
+        /* In steps, but never beyond `size`. */
+        uint64_t limit = kv_load_rlx(&head->size);
+        uint64_t to = seen + KV_BACK_STEP > end ? seen + KV_BACK_STEP : end;
+        to = to > limit && end <= limit ? limit : to;
+        if (to > h->g.max_size)
+            return KV_CORRUPT;
+        int e = fallocate_range(h->fd, seen, to);
+        if (e != 0) {
+            op->err = e;
+            (void)kv_add_rlx(&head->nospace, 1u);
+            return e == ENOSPC || e == EFBIG || e == ENOMEM ? KV_NOSPACE : KV_OS;
+        }
+        FAULT(segment_allocated);
+        if (kv_cas(&head->watermark, &seen, to)) {
+            FAULT(segment_backed);
+            kv_store_rlx(&h->backed, to);
+        }
+    }
+}
+
+/* ---- creation ----------------------------------------------------------------------------------- */
+
+static kv_status creation_lock(int fd, uint64_t timeout_ns) {
+    uint64_t end = kv_clock_ns() + timeout_ns;
+    struct flock f = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)KV_LOCK_CREATE, .l_len = 1};
+    uint32_t nobody = 0;
+    while (fcntl(fd, F_OFD_SETLK, &f) != 0) {
+        if (errno == EINTR)
+            continue;
+        if (errno != EAGAIN && errno != EACCES)
+            return KV_OS;
+        if (kv_clock_ns() >= end)
+            return KV_BUSY;
+        (void)kv_wait(&nobody, 0, 500000); /* a creator is at work: it ends or dies */
+    }
+    return KV_OK;
+}
+
+static void creation_unlock(int fd) {
+    struct flock f = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = (off_t)KV_LOCK_CREATE, .l_len = 1};
+    (void)fcntl(fd, F_OFD_SETLK, &f);
+}
+
+static bool has_magic(int fd) {
+    uint64_t magic = 0;
+    return pread(fd, &magic, sizeof magic, 0) == (ssize_t)sizeof magic && magic == KV_MAGIC;
+}
+
+/* Everything but the magic, in a file that nobody else uses. */
+static kv_status initialise(struct kv_handle *h, const struct kv_open *how) {
+    const struct kv_config *c = how->config;
+    struct kv_header *head = kv_header_of(h);
+    uint64_t first = h->g.off_arena + ((uint64_t)h->g.zone << h->g.base_shift);
+    if (ftruncate(h->fd, 0) != 0)
+        return KV_OS;
+    FAULT(create_emptied);
+    if (ftruncate(h->fd, (off_t)c->max_size) != 0)
+        return KV_OS;
+    FAULT(create_sized);
+    int e = fallocate_range(h->fd, 0, first);
+    if (e != 0) {
+        errno = e;
+        return e == ENOSPC || e == EFBIG || e == ENOMEM ? KV_NOSPACE : KV_OS;
+    }
+    FAULT(create_allocated);
+    head->layout_version = KV_LAYOUT_VERSION;
+    head->fingerprint = kv_fingerprint();
+    head->config = *c;
+    head->created_ms = kv_clock_wall_ms();
+    head->size = c->size;
+    head->watermark = first;
+    head->next_number = 1;
+    head->next_id = 1;
+    head->next_birth = 1;
+    FAULT(create_header);
+    h->backed = first;
+    how->format(h);
+    FAULT(create_formatted);
+    kv_store_rel(&head->magic, KV_MAGIC); /* release: pairs with the attacher's acquire */
+    FAULT(create_magic);
+    return KV_OK;
+}
+
+/* ---- attach ------------------------------------------------------------------------------------- */
+
+static kv_status validate(struct kv_handle *h, struct kv_found *found) {
+    const struct kv_header *head = kv_header_of(h);
+    if (kv_load_acq(&head->magic) != KV_MAGIC)
+        return KV_CORRUPT;
+    struct kv_config c = head->config;
+    found->layout_version = head->layout_version;
+    found->fingerprint = head->fingerprint;
+    if (found->layout_version != KV_LAYOUT_VERSION)
+        return KV_VERSION;
+    if (found->fingerprint != kv_fingerprint())
+        return KV_STRANGER;
+    found->size = kv_load_rlx(&head->size);
+    found->max_size = c.max_size;
+    found->options = c.options;
+    if (c.max_size != found->file_bytes || !kv_geometry_make(&c, &h->g) || (c.options & ~KV_OPT_EVICT) ||
+        found->size < c.size || found->size > c.max_size)
+        return KV_CORRUPT;
+    h->seed = c.seed;
+    h->options = c.options;
+    uint64_t mark = kv_load_acq(&head->watermark);
+    if (mark < h->g.off_arena || mark > c.max_size)
+        return KV_CORRUPT;
+    h->backed = mark;
+    return KV_OK;
+}
+
+static kv_status map(struct kv_handle *h, int fd, uint64_t bytes) {
+    int rights = h->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
+    void *p = mmap(NULL, bytes, rights, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (p == MAP_FAILED)
+        return errno == ENOMEM ? KV_NOMEM : KV_OS;
+    h->base = p;
+    h->g.max_size = bytes;
+    return KV_OK;
+}
+
+static kv_status own_page(struct kv_handle *h) {
+    static_assert(sizeof(struct kv_own) <= 4096, "private truth is one page");
+    void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return KV_NOMEM;
+    h->own = p;
+    return madvise(p, 4096, MADV_WIPEONFORK) == 0 ? KV_OK : KV_OS;
+}
+
+/* Create in `h->fd`, holding the creation byte. */
+static kv_status create(struct kv_handle *h, const struct kv_open *how) {
+    const struct kv_config *config = how->config;
+    struct stat st;
+    if (fstat(h->fd, &st) != 0)
+        return KV_OS;
+    if (st.st_nlink == 0)
+        return KV_GONE; /* a former creator gave up and removed the name */
+    if (!kv_geometry_make(config, &h->g))
+        return KV_INVALID;
+    if (ftruncate(h->fd, (off_t)config->max_size) != 0)
+        return KV_OS;
+    kv_status s = map(h, how->fd, config->max_size);
+    if (s != KV_OK)
+        return s;
+    h->seed = config->seed;
+    h->options = config->options;
+    return initialise(h, how);
+}
+
+static kv_status open_existing(struct kv_handle *h, const struct kv_open *how, struct kv_found *found) {
+    struct stat st;
+    if (fstat(h->fd, &st) != 0)
+        return KV_OS;
+    found->file_bytes = (uint64_t)st.st_size;
+    if (found->file_bytes < KV_SIZE_MIN || found->file_bytes > KV_SIZE_MAX)
+        return KV_CORRUPT;
+    kv_status s = map(h, how->fd, found->file_bytes);
+    return s != KV_OK ? s : validate(h, found);
+}
+
+static kv_status open_or_create(struct kv_handle *h, const struct kv_open *how, bool *created,
+                                struct kv_found *found) {
+    if (has_magic(h->fd))
+        return open_existing(h, how, found);
+    if (h->readonly)
+        return KV_HALFMADE;
+    kv_status s = creation_lock(h->fd, how->timeout_ns);
+    if (s != KV_OK)
+        return s;
+    FAULT(create_locked);
+    if (has_magic(h->fd))
+        s = open_existing(h, how, found);
+    else if (how->config == NULL)
+        s = KV_HALFMADE;
+    else {
+        s = create(h, how);
+        *created = s == KV_OK;
+        int e = errno;
+        if (s != KV_OK && s != KV_GONE) /* under the byte: nobody else can have finished it */
+            (void)shm_unlink(how->name);
+        errno = e;
+    }
+    int e = errno;
+    creation_unlock(h->fd);
+    errno = e;
+    return s;
+}
+
+static kv_status handle_new(int fd, bool readonly, uint64_t timeout_ns, struct kv_handle **out) {
+    struct kv_handle *h = calloc(1, sizeof *h);
+    if (h == NULL)
+        return KV_NOMEM;
+    *out = h;
+    h->readonly = readonly;
+    h->lock_timeout_ns = timeout_ns;
+    h->fd = reopen(fd, readonly);
+    return h->fd < 0 ? KV_OS : own_page(h);
+}
+
+kv_status segment_open(const struct kv_open *how, struct kv_handle **out, bool *created,
+                       struct kv_found *found) {
+    struct kv_handle *h = NULL;
+    *found = (struct kv_found){0};
+    *created = false;
+    kv_status s = handle_new(how->fd, how->readonly, how->timeout_ns, &h);
+    if (s == KV_OK)
+        s = open_or_create(h, how, created, found);
+    int e = errno;
+    (void)close(how->fd);
+    if (s == KV_OK) {
+        handle_link(h);
+        *out = h;
+    } else if (h != NULL) {
+        segment_close(h);
+    }
+    errno = e;
+    return s;
+}
+
+kv_status segment_twin(const struct kv_handle *first, struct kv_handle **out) {
+    struct kv_handle *h = NULL;
+    kv_status s = handle_new(first->fd, first->readonly, first->lock_timeout_ns, &h);
+    if (s != KV_OK) {
+        if (h != NULL)
+            segment_close(h);
+        return s;
+    }
+    h->base = first->base;
+    h->borrowed = true;
+    h->g = first->g;
+    h->seed = first->seed;
+    h->options = first->options;
+    h->backed = first->backed;
+    handle_link(h);
+    *out = h;
+    return KV_OK;
+}
+
+bool segment_named(const struct kv_handle *h) {
+    struct stat st;
+    return fstat(h->fd, &st) == 0 && st.st_nlink == 1;
+}
+
+void segment_close(struct kv_handle *h) {
+    handle_unlink(h);
+    if (h->base != NULL && !h->borrowed)
+        (void)munmap(h->base, h->g.max_size);
+    if (h->own != NULL)
+        (void)munmap(h->own, 4096);
+    if (h->fd >= 0)
+        (void)close(h->fd);
+    free(h);
+}

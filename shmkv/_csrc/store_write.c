@@ -1,0 +1,404 @@
+/* store_write.c: changing one key.
+ *
+ * The item is complete in its page before the stripe's lock is taken; under the lock one aligned store of the ref
+ * is the commit; the old item is garbage afterwards. Counters and deadlines that an item already has room for are
+ * changed in place by one aligned 8-byte store. Nothing is allocated under a lock: when the index needs memory the
+ * lock is given back, memory is made, and the lookup starts again. */
+#include "clock.h"
+#include "store.h"
+
+#define KV_PATIENT_ROUNDS 4u
+
+/* ---- making an item ----------------------------------------------------------------------------- */
+
+static void item_describe(const struct kv_key *key, const struct kv_value *v, uint64_t deadline_ms, struct kv_item *it) {
+    *it = (struct kv_item){.value_len = (uint32_t)(v->len + v->more_len), .key_len = (uint16_t)key->len, .type = v->type};
+    if (v->type == KV_TYPE_INT || v->type == KV_TYPE_FLOAT)
+        it->flags |= KV_ITEM_COUNTER;
+    if (deadline_ms != 0)
+        it->flags |= KV_ITEM_DEADLINE;
+    if (key->is_str)
+        it->flags |= KV_ITEM_KEY_STR;
+}
+
+static kv_status check_size(struct kv_op *op, const struct kv_key *key, const struct kv_value *v) {
+    if (key->len == 0 || key->len > KV_KEY_MAX || v->type == 0 || v->type > KV_TYPE_LAST)
+        return KV_INVALID;
+    uint64_t value = v->len + v->more_len, most = arena_bytes(op->h) / 8;
+    /* 36 bytes: header and every optional word */
+    if (value > UINT32_MAX || value + key->len + 36 + KV_GRANULE > most) {
+        row_count(op->h, KV_STAT_REFUSED_LARGE, 1);
+        return KV_TOOLARGE;
+    }
+    return KV_OK;
+}
+
+/* Space for the item, making room as often as it takes. */
+static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_item *it, uint64_t deadline_ms, struct kv_place *place) {
+    struct kv_handle *h = op->h;
+    kv_status r = arena_append(op, s % h->g.appenders, it, deadline_ms, place);
+    for (uint32_t round = 0; r == KV_NOPAGE; round++) {
+        r = evict_make_room(op, kv_item_bytes(it));
+        if (r == KV_OK && round >= KV_PATIENT_ROUNDS && lock_pass_deadline(op))
+            r = KV_BUSY; /* others take what we gain */
+        if (r == KV_OK)
+            r = arena_append(op, s % h->g.appenders, it, deadline_ms, place);
+    }
+    evict_end(op);
+    if (r == KV_FULL)
+        row_count(h, KV_STAT_REFUSED_FULL, 1);
+    return r;
+}
+
+static void fill_item(struct kv_handle *h, const struct kv_place *place, const struct kv_item *it, const struct kv_key *key,
+                      const struct kv_value *v, uint64_t deadline_ms) {
+    unsigned char *item = arena_at(h, place->ref);
+    if (it->flags & KV_ITEM_DEADLINE)
+        kv_store_rlx(item_word(item, kv_item_deadline_at()), deadline_ms);
+    if (it->flags & KV_ITEM_COUNTER)
+        kv_store_rlx(item_word(item, kv_item_counter_at(it->flags)), v->counter);
+    unsigned char *p = item + kv_item_words(it->flags);
+    kv_copy_in(p, key->data, key->len);
+    FAULT(item_key_copied);
+    if (v->len > 0)
+        kv_copy_in(p + key->len, v->data, v->len);
+    if (v->more_len > 0)
+        kv_copy_in(p + key->len + v->len, v->more, v->more_len);
+    FAULT(item_filled);
+}
+
+/* ---- publishing --------------------------------------------------------------------------------- */
+
+struct publication {
+    const struct kv_key *key;
+    const struct kv_place *place;
+    enum kv_put mode;
+    const struct kv_token *token;
+    bool any_length; /* no split is possible: a long path will do */
+};
+
+/* The item at a slot, its deadline and whether it counts as there. */
+static bool present(const struct kv_slot *slot, bool *expired) {
+    *expired = kv_clock_passed(item_deadline(slot->item, &slot->head));
+    return !*expired;
+}
+
+static bool token_fits(const struct kv_slot *slot, const struct kv_token *token) {
+    return slot->head.version == token->version && item_counter(slot->item, &slot->head) == token->counter;
+}
+
+static kv_status condition(const struct publication *p, bool there, const struct kv_slot *slot) {
+    if (p->mode == KV_PUT_ADD && there)
+        return KV_EXISTS;
+    if ((p->mode == KV_PUT_REPLACE || p->mode == KV_PUT_CAS) && !there)
+        return KV_MISS;
+    if (p->mode == KV_PUT_CAS && !token_fits(slot, p->token))
+        return KV_EXISTS;
+    return KV_OK;
+}
+
+static void overwrite_locked(struct kv_op *op, uint32_t s, const struct publication *p, struct kv_slot *slot) {
+    struct kv_handle *h = op->h;
+    kv_store_rlx(&kv_row_own(h)->replaced[p->place->slot], slot->ref); /* a fold suspects this page */
+    FAULT(replaced_noted);
+    table_replace_locked(h, s, slot, p->place->ref, kv_item_bytes(&slot->head), p->place->bytes, false);
+    slot_touch(slot);
+}
+
+/* A new key: room in the index. KV_AGAIN: look up again; KV_NOINDEX: unlocked by the caller, then again. */
+static kv_status insert_locked(struct kv_op *op, uint32_t s, struct publication *p) {
+    struct kv_handle *h = op->h;
+    struct kv_slot slot;
+    kv_status r = table_room_locked(h, s, p->key->hash, p->any_length, &slot);
+    if (r == KV_AGAIN) {
+        r = table_split_locked(h, s, p->key->hash);
+        if (r == KV_FULL) {
+            p->any_length = true;
+            return KV_AGAIN;
+        }
+        return r == KV_OK ? KV_AGAIN : r;
+    }
+    if (r == KV_FULL && (h->options & KV_OPT_EVICT)) {
+        r = evict_from_bucket_locked(op, s, p->key->hash);
+        return r == KV_OK ? KV_AGAIN : r;
+    }
+    if (r == KV_OK)
+        table_insert_locked(h, s, p->key->hash, &slot, p->place->ref, p->place->bytes);
+    return r;
+}
+
+/* One attempt under the lock. *replaced: what is garbage now. */
+static kv_status publish_locked(struct kv_op *op, uint32_t s, struct publication *p, struct kv_slot *replaced) {
+    kv_status r = table_find(op->h, s, p->key, replaced);
+    bool found = r == KV_OK, expired = false;
+    if (!found && r != KV_MISS)
+        return r;
+    r = condition(p, found && present(replaced, &expired), replaced);
+    if (r != KV_OK) {
+        replaced->ref = 0;
+        return r;
+    }
+    if (found) {
+        overwrite_locked(op, s, p, replaced);
+        row_count(op->h, KV_STAT_EXPIRED, expired);
+        return KV_OK;
+    }
+    replaced->ref = 0;
+    do
+        r = insert_locked(op, s, p);
+    while (r == KV_AGAIN);
+    return r;
+}
+
+static kv_status publish(struct kv_op *op, uint32_t s, struct publication *p) {
+    struct kv_handle *h = op->h;
+    struct kv_slot replaced = {.ref = 0};
+    for (;;) {
+        kv_status r = table_lock(op, s);
+        if (r != KV_OK)
+            return r;
+        replaced.ref = 0;
+        r = publish_locked(op, s, p, &replaced);
+        table_unlock(h, s);
+        if (r == KV_NOINDEX) {
+            r = evict_make_index(op);
+            if (r == KV_FULL)
+                p->any_length = true;
+            else if (r != KV_OK)
+                return r;
+            continue;
+        }
+        if (r == KV_OK && replaced.ref != 0)
+            arena_dead(h, replaced.ref, kv_item_bytes(&replaced.head));
+        return r;
+    }
+}
+
+kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_value *value, uint64_t deadline_ms,
+                    enum kv_put mode, const struct kv_token *token) {
+    struct kv_handle *h = op->h;
+    struct kv_item it;
+    struct kv_place place;
+    struct kv_meta meta;
+    if (h->readonly)
+        return KV_READONLY;
+    kv_status r = check_size(op, key, value);
+    if (r == KV_OK && mode != KV_PUT_SET) { /* do not write what will not be wanted */
+        r = store_peek(op, key, &meta);
+        if (mode == KV_PUT_ADD)
+            r = r == KV_OK ? KV_EXISTS : r == KV_MISS ? KV_OK : r;
+        else if (r == KV_OK && mode == KV_PUT_CAS && (meta.version != token->version || meta.counter != token->counter))
+            r = KV_EXISTS;
+    }
+    if (r != KV_OK)
+        return r;
+    uint32_t s = stripe_of(h, key->home);
+    item_describe(key, value, deadline_ms, &it);
+    r = find_place(op, s, &it, deadline_ms, &place);
+    if (r != KV_OK)
+        return r;
+    fill_item(h, &place, &it, key, value, deadline_ms);
+    struct publication p = {.key = key, .place = &place, .mode = mode, .token = token};
+    r = publish(op, s, &p);
+    place_done(h, &place, r == KV_OK);
+    if (r == KV_OK) {
+        row_count(h, KV_STAT_SETS, 1);
+        row_count(h, KV_STAT_WRITTEN, place.bytes);
+    }
+    return r;
+}
+
+/* ---- delete, pop -------------------------------------------------------------------------------- */
+
+kv_status store_delete(struct kv_op *op, const struct kv_key *key, const struct kv_token *token) {
+    struct kv_handle *h = op->h;
+    uint32_t s = stripe_of(h, key->home);
+    struct kv_slot slot;
+    bool expired = false;
+    if (h->readonly)
+        return KV_READONLY;
+    kv_status r = table_lock(op, s);
+    if (r != KV_OK)
+        return r;
+    r = table_find(h, s, key, &slot);
+    if (r == KV_OK && present(&slot, &expired) && token != NULL && !token_fits(&slot, token))
+        r = KV_EXISTS;
+    if (r == KV_OK)
+        table_remove_locked(h, s, key->hash, &slot, kv_item_bytes(&slot.head));
+    table_unlock(h, s);
+    if (r != KV_OK)
+        return r;
+    arena_dead(h, slot.ref, kv_item_bytes(&slot.head));
+    row_count(h, expired ? KV_STAT_EXPIRED : KV_STAT_DELETES, 1);
+    return expired ? KV_MISS : KV_OK;
+}
+
+kv_status store_pop(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta, kv_alloc *alloc, void *arg) {
+    if (op->h->readonly)
+        return KV_READONLY;
+    for (;;) {
+        kv_status r = store_get(op, key, meta, alloc, arg);
+        if (r != KV_OK)
+            return r;
+        struct kv_token token = kv_token_of(meta);
+        r = store_delete(op, key, &token);
+        if (r != KV_EXISTS)
+            return r;
+    }
+}
+
+/* ---- in place ----------------------------------------------------------------------------------- */
+
+/* Add to the counter at a slot: one 8-byte store, no version. */
+static kv_status incr_locked(struct kv_slot *slot, int64_t delta, int64_t *result) {
+    if (slot->head.type != KV_TYPE_INT)
+        return slot->head.type == KV_TYPE_BIGINT ? KV_OVERFLOW : KV_TYPE;
+    int64_t now = (int64_t)item_counter(slot->item, &slot->head);
+    if (__builtin_add_overflow(now, delta, result))
+        return KV_OVERFLOW;
+    kv_store_rel(item_word(slot->item, kv_item_counter_at(slot->head.flags)), (uint64_t)*result);
+    FAULT(counter_stored);
+    slot_touch(slot);
+    return KV_OK;
+}
+
+/* KV_MISS: the key is not there and `initial` says to create it, or not. */
+static kv_status incr_present(struct kv_op *op, const struct kv_key *key, int64_t delta, int64_t *result) {
+    struct kv_handle *h = op->h;
+    uint32_t s = stripe_of(h, key->home);
+    struct kv_slot slot;
+    bool expired;
+    kv_status r = table_lock(op, s);
+    if (r != KV_OK)
+        return r;
+    r = table_find(h, s, key, &slot);
+    if (r == KV_OK)
+        r = present(&slot, &expired) ? incr_locked(&slot, delta, result) : KV_MISS;
+    table_unlock(h, s);
+    if (r == KV_OK)
+        row_count(h, KV_STAT_SETS, 1);
+    return r;
+}
+
+kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta, const int64_t *initial, uint64_t deadline_ms,
+                     int64_t *result) {
+    if (op->h->readonly)
+        return KV_READONLY;
+    for (;;) {
+        kv_status r = incr_present(op, key, delta, result);
+        if (r != KV_MISS || initial == NULL)
+            return r;
+        if (__builtin_add_overflow(*initial, delta, result))
+            return KV_OVERFLOW;
+        struct kv_value v = {.type = KV_TYPE_INT, .counter = (uint64_t)*result};
+        r = store_put(op, key, &v, deadline_ms, KV_PUT_ADD, NULL);
+        if (r != KV_EXISTS)
+            return r;
+    }
+}
+
+/* ---- rewriting ---------------------------------------------------------------------------------- */
+
+/* Publish a new item made of the present value and a tail, if nobody changed it meanwhile (else KV_EXISTS). */
+static kv_status rewrite(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *tail, uint64_t tail_len,
+                         const uint64_t *deadline_ms, uint64_t *new_len) {
+    struct kv_meta meta;
+    struct kv_pin pin;
+    const void *data;
+    kv_status r = store_pin(op, key, &meta, &pin, &data);
+    if (r != KV_OK)
+        return r;
+    if (type != 0 && meta.type != type) {
+        store_unpin(op->h, &pin);
+        return KV_TYPE;
+    }
+    struct kv_value v = {.type = meta.type, .counter = meta.counter, .data = data, .len = meta.value_len, .more = tail,
+                         .more_len = tail_len};
+    struct kv_token token = kv_token_of(&meta);
+    struct kv_key as_stored = *key;
+    as_stored.is_str = (meta.flags & KV_ITEM_KEY_STR) != 0;
+    r = store_put(op, &as_stored, &v, deadline_ms != NULL ? *deadline_ms : meta.deadline_ms, KV_PUT_CAS, &token);
+    store_unpin(op->h, &pin);
+    *new_len = v.len + v.more_len;
+    return r;
+}
+
+kv_status store_append(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *data, uint64_t len,
+                       uint64_t *new_len) {
+    if (op->h->readonly)
+        return KV_READONLY;
+    for (;;) {
+        kv_status r = rewrite(op, key, type, data, len, NULL, new_len);
+        if (r == KV_MISS) {
+            struct kv_value v = {.type = type, .data = data, .len = len};
+            r = store_put(op, key, &v, 0, KV_PUT_ADD, NULL);
+            *new_len = len;
+        }
+        if (r != KV_EXISTS && r != KV_MISS)
+            return r;
+    }
+}
+
+/* KV_AGAIN: the item has no deadline word and needs one. */
+static kv_status touch_in_place(struct kv_op *op, const struct kv_key *key, uint64_t deadline_ms) {
+    struct kv_handle *h = op->h;
+    uint32_t s = stripe_of(h, key->home);
+    struct kv_slot slot;
+    bool expired;
+    kv_status r = table_lock(op, s);
+    if (r != KV_OK)
+        return r;
+    r = table_find(h, s, key, &slot);
+    if (r == KV_OK && !present(&slot, &expired))
+        r = KV_MISS;
+    if (r == KV_OK && (slot.head.flags & KV_ITEM_DEADLINE)) {
+        kv_store_rel(item_word(slot.item, kv_item_deadline_at()), deadline_ms);
+        FAULT(deadline_stored);
+    } else if (r == KV_OK && deadline_ms != 0) {
+        r = KV_AGAIN;
+    }
+    if (r == KV_OK)
+        slot_touch(&slot);
+    table_unlock(h, s);
+    return r;
+}
+
+kv_status store_touch(struct kv_op *op, const struct kv_key *key, uint64_t deadline_ms) {
+    if (op->h->readonly)
+        return KV_READONLY;
+    if (deadline_ms != 0 && kv_clock_passed(deadline_ms))
+        return store_delete(op, key, NULL);
+    for (;;) {
+        uint64_t len;
+        kv_status r = touch_in_place(op, key, deadline_ms);
+        if (r != KV_AGAIN)
+            return r;
+        r = rewrite(op, key, 0, NULL, 0, &deadline_ms, &len);
+        if (r != KV_EXISTS)
+            return r;
+    }
+}
+
+kv_status store_rename(struct kv_op *op, const struct kv_key *from, const struct kv_key *to) {
+    if (op->h->readonly)
+        return KV_READONLY;
+    for (;;) {
+        struct kv_meta meta;
+        struct kv_pin pin;
+        const void *data;
+        kv_status r = store_pin(op, from, &meta, &pin, &data);
+        if (r != KV_OK)
+            return r;
+        struct kv_value v = {.type = meta.type, .counter = meta.counter, .data = data, .len = meta.value_len};
+        bool same = from->len == to->len && memcmp(from->data, to->data, to->len) == 0;
+        if (!same)
+            r = store_put(op, to, &v, meta.deadline_ms, KV_PUT_SET, NULL);
+        store_unpin(op->h, &pin);
+        if (r != KV_OK || same)
+            return r;
+        struct kv_token token = kv_token_of(&meta);
+        r = store_delete(op, from, &token);
+        if (r != KV_EXISTS) /* changed meanwhile: the newer value follows */
+            return r == KV_MISS ? KV_OK : r;
+    }
+}
