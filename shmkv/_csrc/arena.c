@@ -1,9 +1,10 @@
 /* arena.c: page words, runs, appenders, index segments.
  *
- * A run is taken base page by base page (each TAKEN on its own), formed by storing the length in the head
- * and then the interiors, and given back the other way round. At every instant each base page that belongs
- * to n is either TAKEN(n) by its own word or inside a run whose head says TAKEN(n): so the fold of a
- * dead n finds all of them by looking at the words alone, and may itself die anywhere. */
+ * A run is taken base page by base page (each TAKEN on its own), formed by storing the length in
+ * the head and then the interiors, and given back the other way round. At every instant each base
+ * page that belongs to n is either TAKEN(n) by its own word or inside a run whose head says
+ * TAKEN(n): so the fold of a dead n finds all of them by looking at the words alone, and may itself
+ * die anywhere. */
 #include "arena.h"
 
 #include "clock.h"
@@ -26,7 +27,7 @@ bool arena_move(struct kv_handle *h, uint32_t head, uint64_t from, uint64_t to) 
     return kv_cas(&page_at(h, head)->word, &from, to);
 }
 
-/* ---- runs --------------------------------------------------------------------------------------- */
+/* ---- runs --------------------------------------------------------------------------------- */
 
 void arena_form(struct kv_handle *h, uint32_t head, uint32_t len) {
     struct kv_page *p = page_at(h, head);
@@ -56,7 +57,8 @@ void arena_give(struct kv_handle *h, uint32_t head, uint32_t number) {
     uint32_t len = page_run(page_word(h, head));
     arena_break(h, head, number);
     for (uint32_t i = 0; i < len; i++) {
-        /* release: pairs with the taker's acquire; whoever writes here next has seen every raised version */
+        /* release: pairs with the taker's acquire; whoever writes here next has seen every raised
+         * version */
         kv_store_rel(&page_at(h, head + i)->word, kv_page_make(KV_FREE, 0, 1, 0));
         FAULT(base_freed);
     }
@@ -65,7 +67,8 @@ void arena_give(struct kv_handle *h, uint32_t head, uint32_t number) {
 kv_status arena_take_base(struct kv_op *op, uint32_t base) {
     struct kv_handle *h = op->h;
     uint64_t w = page_word(h, base);
-    if (kv_page_state(w) != KV_FREE || !arena_move(h, base, w, kv_page_make(KV_TAKEN, 0, 1, kv_number(h))))
+    if (kv_page_state(w) != KV_FREE ||
+        !arena_move(h, base, w, kv_page_make(KV_TAKEN, 0, 1, kv_number(h))))
         return KV_NOPAGE;
     FAULT(base_taken);
     kv_status s = segment_back(op, base_offset(h, base + 1));
@@ -75,9 +78,9 @@ kv_status arena_take_base(struct kv_op *op, uint32_t base) {
 }
 
 struct search {
-    uint32_t len, need;   /* adjacent bases wanted; free bases there must be in all */
-    uint32_t free;        /* seen so far */
-    uint32_t found;       /* head of the first run that fits, or KV_NO_BASE */
+    uint32_t len, need; /* adjacent bases wanted; free bases there must be in all */
+    uint32_t free;      /* seen so far */
+    uint32_t found;     /* head of the first run that fits, or KV_NO_BASE */
 };
 
 /* Look through [from, to); true when there is nothing left to learn. */
@@ -196,7 +199,7 @@ bool arena_pinned(struct kv_handle *h, uint32_t head, uint32_t run) {
     return false;
 }
 
-/* ---- garbage ------------------------------------------------------------------------------------ */
+/* ---- garbage ------------------------------------------------------------------------------ */
 
 void arena_dead(struct kv_handle *h, kv_ref ref, uint64_t bytes) {
     uint32_t head = page_head(h, ref_base(h, ref));
@@ -204,7 +207,8 @@ void arena_dead(struct kv_handle *h, kv_ref ref, uint64_t bytes) {
         (void)kv_add_rlx(&page_at(h, head)->dead, (uint32_t)(bytes / KV_GRANULE));
 }
 
-/* Items of bucket i expire within 4^i seconds of the page's opening; later ones are not recorded. */
+/* Items of bucket i expire within 4^i seconds of the page's opening; later ones are not recorded.
+ */
 static void histogram_add(struct kv_page *p, uint64_t deadline_ms, uint64_t bytes) {
     uint64_t opened = kv_load_rlx(&p->opened_ms), limit = 1000;
     for (uint32_t i = 0; i < KV_EXPIRY_BUCKETS; i++, limit *= 4) {
@@ -228,7 +232,7 @@ uint32_t page_garbage(struct kv_handle *h, uint32_t head, uint64_t now_ms) {
     return (uint32_t)(sum < tail ? sum : tail);
 }
 
-/* ---- appending ---------------------------------------------------------------------------------- */
+/* ---- appending ---------------------------------------------------------------------------- */
 
 uint32_t arena_need(const struct kv_handle *h, uint64_t bytes) {
     return (uint32_t)((bytes + (1ULL << h->g.base_shift) - 1) >> h->g.base_shift);
@@ -313,8 +317,8 @@ static kv_status appender_lock(struct kv_op *op, uint32_t *k) {
 }
 
 /* Room in page `head`? Then reserve it, store the header and raise the tail. The lock is held. */
-static bool append_locked(struct kv_handle *h, uint32_t head, const struct kv_item *it, uint64_t deadline_ms,
-                          struct kv_place *place) {
+static bool append_locked(struct kv_handle *h, uint32_t head, const struct kv_item *it,
+                          uint64_t deadline_ms, struct kv_place *place) {
     struct kv_page *p = page_at(h, head);
     uint32_t tail = kv_load_rlx(&p->tail);
     uint64_t room = (uint64_t)page_run(page_word(h, head)) << h->g.base_shift;
@@ -326,7 +330,8 @@ static bool append_locked(struct kv_handle *h, uint32_t head, const struct kv_it
     FAULT(item_header);
     if (deadline_ms != 0)
         histogram_add(p, deadline_ms, place->bytes);
-    kv_store_rel(&p->tail, tail + (uint32_t)(place->bytes / KV_GRANULE)); /* release: header before tail */
+    kv_store_rel(&p->tail,
+                 tail + (uint32_t)(place->bytes / KV_GRANULE)); /* release: header before tail */
     FAULT(page_tail);
     return true;
 }
@@ -337,14 +342,15 @@ static void install_locked(struct kv_handle *h, uint32_t k, uint32_t head) {
     if (old != KV_NO_BASE)
         close_locked(h, k, old);
     uint64_t w = page_word(h, head);
-    kv_store_rel(&page_at(h, head)->word, kv_page_make(KV_OPEN, kv_page_queue(w), kv_page_run(w), k));
+    kv_store_rel(&page_at(h, head)->word,
+                 kv_page_make(KV_OPEN, kv_page_queue(w), kv_page_run(w), k));
     FAULT(page_opened);
     kv_store_rlx(&kv_header_of(h)->appenders[k].current, head + 1);
     FAULT(page_current);
 }
 
-static kv_status append_log(struct kv_op *op, uint32_t k, const struct kv_item *it, uint64_t deadline_ms,
-                            struct kv_place *place) {
+static kv_status append_log(struct kv_op *op, uint32_t k, const struct kv_item *it,
+                            uint64_t deadline_ms, struct kv_place *place) {
     struct kv_handle *h = op->h;
     uint32_t fresh = KV_NO_BASE, asked = k;
     for (;;) {
@@ -377,8 +383,8 @@ static kv_status append_log(struct kv_op *op, uint32_t k, const struct kv_item *
 }
 
 /* An extent is CLOSED, with its reservation and header in place, before any index word names it. */
-static kv_status append_extent(struct kv_op *op, const struct kv_item *it, uint64_t deadline_ms, unsigned how,
-                               struct kv_place *place) {
+static kv_status append_extent(struct kv_op *op, const struct kv_item *it, uint64_t deadline_ms,
+                               unsigned how, struct kv_place *place) {
     struct kv_handle *h = op->h;
     uint32_t head, run = arena_need(h, place->bytes);
     kv_status s = arena_take(op, run, how, &head);
@@ -391,14 +397,15 @@ static kv_status append_extent(struct kv_op *op, const struct kv_item *it, uint6
     return KV_OK;
 }
 
-kv_status arena_append(struct kv_op *op, uint32_t appender, const struct kv_item *it, uint64_t deadline_ms,
-                       struct kv_place *place) {
+kv_status arena_append(struct kv_op *op, uint32_t appender, const struct kv_item *it,
+                       uint64_t deadline_ms, struct kv_place *place) {
     place->bytes = kv_item_bytes(it);
     kv_status s = reservation_slot(op, &place->slot);
     if (s != KV_OK)
         return s;
     if (arena_is_extent(op->h, place->bytes))
-        s = append_extent(op, it, deadline_ms, appender == op->h->g.appenders ? KV_TAKE_PRIVILEGED : 0, place);
+        s = append_extent(op, it, deadline_ms,
+                          appender == op->h->g.appenders ? KV_TAKE_PRIVILEGED : 0, place);
     else
         s = append_log(op, appender, it, deadline_ms, place);
     if (s != KV_OK)
@@ -430,7 +437,7 @@ kv_status arena_close(struct kv_op *op, uint32_t appender, uint32_t head) {
     return KV_OK;
 }
 
-/* ---- index pages -------------------------------------------------------------------------------- */
+/* ---- index pages -------------------------------------------------------------------------- */
 
 uint16_t *arena_index_owner(struct kv_handle *h, uint32_t segment) {
     if (!arena_segment_ok(h, segment))
@@ -448,7 +455,8 @@ static uint32_t index_take_in(struct kv_handle *h, uint32_t base, uint32_t strip
     struct kv_page *p = page_at(h, base);
     for (uint32_t i = 0; i < h->g.index_per_base; i++) {
         uint16_t none = 0;
-        if (kv_load_rlx(&p->segment[i]) != 0 || !kv_cas(&p->segment[i], &none, (uint16_t)(stripe + 1)))
+        if (kv_load_rlx(&p->segment[i]) != 0 ||
+            !kv_cas(&p->segment[i], &none, (uint16_t)(stripe + 1)))
             continue;
         FAULT(index_taken);
         kv_store_rlx(&kv_header_of(h)->index_hint, base);

@@ -1,8 +1,8 @@
 /* arena.h: memory. Base pages, runs, page states, appenders, index pages; where an item lies.
  *
- * Owns the page table and the moves between page states (README.md, "Pages"). Knows item headers, but
- * not which items are alive: that is the table's truth. "No page" is an answer here, never a wait: the
- * caller runs an evict step and asks again. */
+ * Owns the page table and the moves between page states (README.md, "Pages"). Knows item headers,
+ * but not which items are alive: that is the table's truth. "No page" is an answer here, never a
+ * wait: the caller runs an evict step and asks again. */
 #ifndef KV_ARENA_H
 #define KV_ARENA_H
 
@@ -11,7 +11,7 @@
 
 #define KV_NO_BASE UINT32_MAX
 
-/* ---- places ------------------------------------------------------------------------------------- */
+/* ---- places ------------------------------------------------------------------------------- */
 
 static inline struct kv_page *page_at(const struct kv_handle *h, uint32_t base) {
     return (struct kv_page *)(void *)(h->base + h->g.off_pages) + base;
@@ -28,7 +28,9 @@ static inline kv_ref base_ref(const struct kv_handle *h, uint32_t base) {
 static inline uint32_t ref_base(const struct kv_handle *h, kv_ref ref) {
     return (uint32_t)(((uint64_t)ref * KV_GRANULE - h->g.off_arena) >> h->g.base_shift);
 }
-static inline uint32_t base_granules(const struct kv_handle *h) { return (1u << h->g.base_shift) / KV_GRANULE; }
+static inline uint32_t base_granules(const struct kv_handle *h) {
+    return (1u << h->g.base_shift) / KV_GRANULE;
+}
 /* Run of a head word; FREE words and garbage count as one base page. */
 static inline uint32_t page_run(uint64_t word) {
     uint32_t state = kv_page_state(word), run = kv_page_run(word);
@@ -44,8 +46,8 @@ static inline uint64_t arena_bytes(struct kv_handle *h) {
 /* The head of the run that holds `base`, or KV_NO_BASE. */
 uint32_t page_head(struct kv_handle *h, uint32_t base);
 
-/* The one crossing from ref to address. Fills *it with the header (racy: validate before believing) and
- * returns the item's address, or NULL if the ref or the lengths leave the backed arena. */
+/* The one crossing from ref to address. Fills *it with the header (racy: validate before believing)
+ * and returns the item's address, or NULL if the ref or the lengths leave the backed arena. */
 static inline const unsigned char *arena_item(struct kv_handle *h, kv_ref ref, struct kv_item *it) {
     uint64_t at = (uint64_t)ref * KV_GRANULE;
     uint64_t end = kv_load_rlx(&h->backed);
@@ -54,7 +56,8 @@ static inline const unsigned char *arena_item(struct kv_handle *h, kv_ref ref, s
     if (at + sizeof *it > end && at + sizeof *it > (end = segment_watermark(h)))
         return NULL;
     kv_copy_out(it, h->base + at, sizeof *it);
-    if (it->key_len == 0 || it->type == 0 || it->type > KV_TYPE_LAST || (it->flags & ~KV_ITEM_FLAGS))
+    if (it->key_len == 0 || it->type == 0 || it->type > KV_TYPE_LAST ||
+        (it->flags & ~KV_ITEM_FLAGS))
         return NULL;
     if (at + kv_item_bytes(it) > end && at + kv_item_bytes(it) > segment_watermark(h))
         return NULL;
@@ -70,7 +73,8 @@ static inline uint64_t item_deadline(const unsigned char *item, const struct kv_
     return it->flags & KV_ITEM_DEADLINE ? kv_load_rlx(item_word(item, kv_item_deadline_at())) : 0;
 }
 static inline uint64_t item_counter(const unsigned char *item, const struct kv_item *it) {
-    return it->flags & KV_ITEM_COUNTER ? kv_load_acq(item_word(item, kv_item_counter_at(it->flags))) : 0;
+    return it->flags & KV_ITEM_COUNTER ? kv_load_acq(item_word(item, kv_item_counter_at(it->flags)))
+                                       : 0;
 }
 static inline const unsigned char *item_key(const unsigned char *item, const struct kv_item *it) {
     return item + kv_item_words(it->flags);
@@ -79,13 +83,16 @@ static inline const unsigned char *item_value(const unsigned char *item, const s
     return item_key(item, it) + it->key_len;
 }
 
-/* ---- runs --------------------------------------------------------------------------------------- */
+/* ---- runs --------------------------------------------------------------------------------- */
 
 /* Base pages that only cleaners may take, so that relocation can always finish. */
-static inline uint32_t arena_withheld(const struct kv_handle *h) { return 2 * h->g.cleaners * h->g.std_run; }
+static inline uint32_t arena_withheld(const struct kv_handle *h) {
+    return 2 * h->g.cleaners * h->g.std_run;
+}
 
 enum { KV_TAKE_PRIVILEGED = 1 };
-/* `len` adjacent base pages, TAKEN by this process, backed, tail 0. KV_NOPAGE, or a backing error. */
+/* `len` adjacent base pages, TAKEN by this process, backed, tail 0. KV_NOPAGE, or a backing error.
+ */
 kv_status arena_take(struct kv_op *op, uint32_t len, unsigned how, uint32_t *head);
 /* Would a take of this length, not privileged, find memory now? */
 bool arena_fits(struct kv_handle *h, uint32_t len);
@@ -103,18 +110,18 @@ bool arena_move(struct kv_handle *h, uint32_t head, uint64_t from, uint64_t to);
 bool arena_reserved(struct kv_handle *h, uint32_t head, uint32_t run, uint32_t *number);
 bool arena_pinned(struct kv_handle *h, uint32_t head, uint32_t run);
 
-/* ---- appending ---------------------------------------------------------------------------------- */
+/* ---- appending ---------------------------------------------------------------------------- */
 
 struct kv_place {
     kv_ref ref;
-    unsigned slot;   /* reservation slot that holds the page until place_done() */
-    uint64_t bytes;  /* rounded up */
+    unsigned slot;  /* reservation slot that holds the page until place_done() */
+    uint64_t bytes; /* rounded up */
 };
-/* Space for an item: page reserved, header stored, tail raised; words, key and value are the caller's.
- * appender: an index; h->g.appenders is the cleaners' own. deadline_ms only informs the page's histogram.
- * KV_OK KV_NOPAGE KV_BUSY KV_INTR KV_NOSPACE KV_OS */
-kv_status arena_append(struct kv_op *op, uint32_t appender, const struct kv_item *it, uint64_t deadline_ms,
-                       struct kv_place *place);
+/* Space for an item: page reserved, header stored, tail raised; words, key and value are the
+ * caller's. appender: an index; h->g.appenders is the cleaners' own. deadline_ms only informs the
+ * page's histogram. KV_OK KV_NOPAGE KV_BUSY KV_INTR KV_NOSPACE KV_OS */
+kv_status arena_append(struct kv_op *op, uint32_t appender, const struct kv_item *it,
+                       uint64_t deadline_ms, struct kv_place *place);
 /* The item is published, or given up (then its bytes are garbage and counted so). */
 void place_done(struct kv_handle *h, const struct kv_place *place, bool published);
 /* Is an item of this size an extent, with pages of its own? */
@@ -130,7 +137,7 @@ void arena_appender_recover(struct kv_handle *h, uint32_t k);
 /* Granules of the run believed to be garbage: dead, expired, or suspect after a death. */
 uint32_t page_garbage(struct kv_handle *h, uint32_t head, uint64_t now_ms);
 
-/* ---- index pages -------------------------------------------------------------------------------- */
+/* ---- index pages -------------------------------------------------------------------------- */
 
 /* A free index segment for a stripe whose lock is held. 0 = none. */
 uint32_t arena_index_take(struct kv_handle *h, uint32_t stripe);

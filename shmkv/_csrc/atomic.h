@@ -1,9 +1,9 @@
 /* atomic.h: every access to shared memory that another process may race with.
  *
- * Orders are in the names: rlx, acq, rel, seq. The caller's comment names the partner. Bulk bytes that
- * a reader may copy while they change (values, keys) go through kv_copy_*: plain memcpy, because the
- * reader validates afterwards; under ThreadSanitizer word by word, so that it sees no data race, and
- * kv_load_after() replaces the fence that it cannot see. */
+ * Orders are in the names: rlx, acq, rel, seq. The caller's comment names the partner. Bulk bytes
+ * that a reader may copy while they change (values, keys) go through kv_copy_*: plain memcpy,
+ * because the reader validates afterwards; under ThreadSanitizer word by word, so that it sees no
+ * data race, and kv_load_after() replaces the fence that it cannot see. */
 #ifndef KV_ATOMIC_H
 #define KV_ATOMIC_H
 
@@ -23,16 +23,16 @@
 #define KV_TSAN 0
 #endif
 
-#define kv_load_rlx(p) __atomic_load_n((p), __ATOMIC_RELAXED)
-#define kv_load_acq(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define kv_load_rlx(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
+#define kv_load_acq(p)     __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define kv_store_rlx(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define kv_store_rel(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-#define kv_add_rlx(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
-#define kv_or_acq(p, v) __atomic_fetch_or((p), (v), __ATOMIC_ACQUIRE)
-#define kv_and_rel(p, v) __atomic_fetch_and((p), (v), __ATOMIC_RELEASE)
-#define kv_swap_rel(p, v) __atomic_exchange_n((p), (v), __ATOMIC_RELEASE)
+#define kv_add_rlx(p, v)   __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
+#define kv_or_acq(p, v)    __atomic_fetch_or((p), (v), __ATOMIC_ACQUIRE)
+#define kv_and_rel(p, v)   __atomic_fetch_and((p), (v), __ATOMIC_RELEASE)
+#define kv_swap_rel(p, v)  __atomic_exchange_n((p), (v), __ATOMIC_RELEASE)
 /* Compare and swap, acquire and release on success; *e becomes what was there on failure. */
-#define kv_cas(p, e, v) \
+#define kv_cas(p, e, v)                                                                            \
     __atomic_compare_exchange_n((p), (e), (v), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 
 #if KV_TSAN

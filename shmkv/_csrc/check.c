@@ -1,8 +1,8 @@
 /* check.c: verifies the invariants of README.md while others work.
  *
- * Index: stripe by stripe under its lock. Pages: each closed page is parsed between two looks at its word; a
- * page that moves meanwhile is somebody's live work and is left out. Problems are collected under the lock and told
- * after it. */
+ * Index: stripe by stripe under its lock. Pages: each closed page is parsed between two looks at
+ * its word; a page that moves meanwhile is somebody's live work and is left out. Problems are
+ * collected under the lock and told after it. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,8 @@ struct check {
     uint32_t waiting;
 };
 
-__attribute__((format(printf, 2, 3))) static void problem(struct check *c, const char *format, ...) {
+__attribute__((format(printf, 2, 3))) static void problem(struct check *c, const char *format,
+                                                          ...) {
     c->report->problems++;
     if (c->waiting == KV_TOLD_MAX)
         return;
@@ -36,7 +37,7 @@ static void tell(struct check *c) {
     c->waiting = 0;
 }
 
-/* ---- index -------------------------------------------------------------------------------------- */
+/* ---- index -------------------------------------------------------------------------------- */
 
 struct tally {
     uint32_t count;
@@ -44,8 +45,8 @@ struct tally {
     uint8_t passed[KV_BUCKETS]; /* items whose path passed each bucket, saturated */
 };
 
-static void check_item(struct check *c, uint32_t s, uint32_t dir, uint32_t depth, struct kv_bucket *segment, uint32_t k,
-                       struct tally *t) {
+static void check_item(struct check *c, uint32_t s, uint32_t dir, uint32_t depth,
+                       struct kv_bucket *segment, uint32_t k, struct tally *t) {
     struct kv_handle *h = c->op->h;
     struct kv_item it;
     kv_ref ref = kv_load_rlx(&segment[k / KV_SLOTS].ref[k % KV_SLOTS]);
@@ -60,15 +61,18 @@ static void check_item(struct check *c, uint32_t s, uint32_t dir, uint32_t depth
     t->live += kv_item_bytes(&it);
     uint64_t hash = kv_hash(item_key(item, &it), it.key_len, h->seed);
     struct kv_slot slot;
-    if (stripe_of(h, hash) != s || (kv_hash_dir(hash, h->g.dir_bits) ^ dir) >> (h->g.dir_bits - depth) != 0)
-        problem(c, "ref %u: its key belongs to another stripe or index segment than %u/%u", ref, s, dir);
+    if (stripe_of(h, hash) != s ||
+        (kv_hash_dir(hash, h->g.dir_bits) ^ dir) >> (h->g.dir_bits - depth) != 0)
+        problem(c, "ref %u: its key belongs to another stripe or index segment than %u/%u", ref, s,
+                dir);
     else if (table_find_ref(h, s, hash, ref, &slot) != KV_OK)
         problem(c, "ref %u: not found by its own hash in stripe %u", ref, s);
     else {
         uint32_t at = kv_hash_bucket(hash);
         for (uint32_t i = 0; i < slot.steps; i++, at = (at + kv_hash_stride(hash)) % KV_BUCKETS)
             t->passed[at] = (uint8_t)(t->passed[at] + (t->passed[at] != UINT8_MAX));
-        struct kv_key key = {.data = item_key(item, &it), .len = it.key_len, .home = hash, .hash = hash};
+        struct kv_key key = {
+            .data = item_key(item, &it), .len = it.key_len, .home = hash, .hash = hash};
         if (table_find(h, s, &key, &slot) != KV_OK || slot.ref != ref)
             problem(c, "ref %u: another item with the same key comes first in stripe %u", ref, s);
     }
@@ -76,16 +80,19 @@ static void check_item(struct check *c, uint32_t s, uint32_t dir, uint32_t depth
     uint32_t state = head == KV_NO_BASE ? KV_FREE : kv_page_state(page_word(h, head));
     if (state != KV_OPEN && state != KV_CLOSED && state != KV_CLEANING)
         problem(c, "ref %u: indexed, but its page %u is in state %u", ref, base, state);
-    else if (ref + kv_item_bytes(&it) / KV_GRANULE > base_ref(h, head) + kv_load_acq(&page_at(h, head)->tail))
+    else if (ref + kv_item_bytes(&it) / KV_GRANULE >
+             base_ref(h, head) + kv_load_acq(&page_at(h, head)->tail))
         problem(c, "ref %u: lies beyond the tail of page %u", ref, head);
 }
 
-static void check_segment(struct check *c, uint32_t s, uint32_t dir, uint32_t word, struct tally *t) {
+static void check_segment(struct check *c, uint32_t s, uint32_t dir, uint32_t word,
+                          struct tally *t) {
     struct kv_handle *h = c->op->h;
     uint32_t segment = kv_dir_segment(word), depth = kv_dir_depth(word);
     const uint16_t *owner = arena_index_owner(h, segment);
     if (owner == NULL || kv_load_rlx(owner) != s + 1) {
-        problem(c, "stripe %u: directory entry %u names index segment %u, which is not its own", s, dir, segment);
+        problem(c, "stripe %u: directory entry %u names index segment %u, which is not its own", s,
+                dir, segment);
         return;
     }
     for (uint32_t b = 0; b < KV_BUCKETS; b++)
@@ -95,8 +102,9 @@ static void check_segment(struct check *c, uint32_t s, uint32_t dir, uint32_t wo
         check_item(c, s, dir, depth, buckets, k, t);
     for (uint32_t b = 0; b < KV_BUCKETS; b++)
         if (kv_load_rlx(&buckets[b].overflow) < t->passed[b])
-            problem(c, "stripe %u index segment %u bucket %u: overflow count %u, but %u items passed", s, segment, b,
-                    kv_load_rlx(&buckets[b].overflow), t->passed[b]);
+            problem(c,
+                    "stripe %u index segment %u bucket %u: overflow count %u, but %u items passed",
+                    s, segment, b, kv_load_rlx(&buckets[b].overflow), t->passed[b]);
 }
 
 static void check_directory(struct check *c, uint32_t s, struct tally *t, uint32_t *segments) {
@@ -122,7 +130,8 @@ static void check_directory(struct check *c, uint32_t s, struct tally *t, uint32
 static uint32_t owned_segments(struct kv_handle *h, uint32_t s) {
     uint32_t n = 0, high = kv_load_acq(&kv_header_of(h)->index_high);
     for (uint32_t base = 0; base < high && base < h->g.bases_max; base++)
-        for (uint32_t i = 0; kv_page_state(page_word(h, base)) == KV_INDEX && i < h->g.index_per_base; i++)
+        for (uint32_t i = 0;
+             kv_page_state(page_word(h, base)) == KV_INDEX && i < h->g.index_per_base; i++)
             n += kv_load_rlx(&page_at(h, base)->segment[i]) == s + 1;
     return n;
 }
@@ -139,10 +148,12 @@ static kv_status check_stripe(struct check *c, uint32_t s) {
     struct kv_stripe *st = stripe_at(h, s);
     check_directory(c, s, &t, &segments);
     if (kv_load_rlx(&st->count) != t.count || kv_load_rlx(&st->live) != t.live)
-        problem(c, "stripe %u: counts %u items, %llu B; found %u, %llu B", s, kv_load_rlx(&st->count),
-                (unsigned long long)kv_load_rlx(&st->live), t.count, (unsigned long long)t.live);
+        problem(c, "stripe %u: counts %u items, %llu B; found %u, %llu B", s,
+                kv_load_rlx(&st->count), (unsigned long long)kv_load_rlx(&st->live), t.count,
+                (unsigned long long)t.live);
     if (owned_segments(h, s) != segments)
-        problem(c, "stripe %u: owns %u index segments, names %u", s, owned_segments(h, s), segments);
+        problem(c, "stripe %u: owns %u index segments, names %u", s, owned_segments(h, s),
+                segments);
     if (!h->readonly)
         table_unlock(h, s);
     c->report->items += t.count;
@@ -151,7 +162,7 @@ static kv_status check_stripe(struct check *c, uint32_t s) {
     return KV_OK;
 }
 
-/* ---- pages -------------------------------------------------------------------------------------- */
+/* ---- pages -------------------------------------------------------------------------------- */
 
 static void check_closed(struct check *c, uint32_t head, uint64_t word) {
     struct kv_handle *h = c->op->h;
@@ -177,7 +188,8 @@ static void check_closed(struct check *c, uint32_t head, uint64_t word) {
     if (!parsed)
         problem(c, "page %u: cannot be parsed at granule %u of %u", head, at, tail);
     else if (kv_load_rlx(&page_at(h, head)->dead) > tail)
-        problem(c, "page %u: %u granules dead of %u", head, kv_load_rlx(&page_at(h, head)->dead), tail);
+        problem(c, "page %u: %u granules dead of %u", head, kv_load_rlx(&page_at(h, head)->dead),
+                tail);
     c->report->log_items += items;
     c->report->garbage_items += garbage;
 }

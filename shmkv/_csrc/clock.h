@@ -1,10 +1,11 @@
 /* clock.h: the two clocks of the core.
  *
- * Deadlines are milliseconds of CLOCK_BOOTTIME: it goes on in suspend and does not jump when somebody
- * sets the wall clock. Reading it costs as much as a small get, so a read of an item with a deadline
- * first asks the coarse clock, which lags by at most one scheduler tick: kv_clock_before() is sure when
- * the deadline is further away than that and asks the exact clock only near it.
- * Waits are nanoseconds of CLOCK_MONOTONIC. Tests shift the millisecond clock of their process. */
+ * Deadlines are milliseconds of CLOCK_BOOTTIME: it goes on in suspend and does not jump when
+ * somebody sets the wall clock. Reading it costs as much as a small get, so a read of an item with
+ * a deadline first asks the coarse clock, which lags by at most one scheduler tick:
+ * kv_clock_before() is sure when the deadline is further away than that and asks the exact clock
+ * only near it. Waits are nanoseconds of CLOCK_MONOTONIC. Tests shift the millisecond clock of
+ * their process. */
 #ifndef KV_CLOCK_H
 #define KV_CLOCK_H
 
@@ -29,7 +30,8 @@ static inline uint64_t kv_clock_wall_ms(void) { return kv_clock_read(CLOCK_REALT
 /* The segment's clock. */
 uint64_t kv_clock_ms(void);
 
-/* A time that is not after kv_clock_ms() and at most KV_CLOCK_TICK_MS (1 s after a suspend) before it. */
+/* A time that is not after kv_clock_ms() and at most KV_CLOCK_TICK_MS (1 s after a suspend) before
+ * it. */
 uint64_t kv_clock_coarse_ms(void);
 
 /* Has the deadline passed? 0 = never. */

@@ -1,29 +1,27 @@
 /* evict.h: who leaves. Making room by cleaning pages.
  *
- * Owns the choice of pages and the cleaning of one. The choice here is first in, first out by pages with the
- * two-bit counters as a second chance; garbage goes first: while live bytes are below the high watermark
- * (three quarters of the arena), or some page is more than a fifth garbage, no live item leaves. A better policy
- * changes choose_victim() and keep_item(), nothing else.
+ * Owns the rules: garbage goes first; while live bytes are below the high watermark (three quarters
+ * of the arena), or some page is more than a fifth garbage, no live item leaves. The choice of
+ * pages is in victim.h, the cleaning of one in clean.h, adjacent memory in window.h.
  *
- * Any number of processes may ask; at most `cleaners` work at once, each on a page of its own, and as
- * much memory is withheld from everybody else, so that what they move always finds a place. */
+ * Any number of processes may ask; at most `cleaners` work at once, each on a page of its own, and
+ * as much memory is withheld from everybody else, so that what they move always finds a place. */
 #ifndef KV_EVICT_H
 #define KV_EVICT_H
 
-#include "fold.h"
+#include "window.h"
 
 /* Make room for an item of this size. KV_OK: ask the arena again. KV_FULL, KV_BUSY, KV_INTR, ... */
 kv_status evict_make_room(struct kv_op *op, uint64_t bytes);
-/* Make an index page. KV_OK; KV_FULL: a quarter of the arena is index already, or nothing can leave. */
+/* Make an index page. KV_OK; KV_FULL: a quarter of the arena is index already, or nothing can
+ * leave. */
 kv_status evict_make_index(struct kv_op *op);
 /* An index segment is full and cannot be split: one item of the key's home bucket leaves. */
 kv_status evict_from_bucket_locked(struct kv_op *op, uint32_t s, uint64_t hash);
-/* One full round: clean every closed page that holds garbage, moving nothing that is alive out of the
- * store. For tests and `check`; returns how many pages were freed. */
+/* One full round: clean every closed page that holds garbage, moving nothing that is alive out of
+ * the store. For tests and `check`; returns how many pages were freed. */
 kv_status evict_compact(struct kv_op *op, uint32_t *freed);
 /* Give back what an operation was given and did not use. */
 void evict_end(struct kv_op *op);
-/* Bytes of all indexed items. */
-uint64_t evict_live_bytes(struct kv_handle *h);
 
 #endif

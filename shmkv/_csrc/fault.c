@@ -21,9 +21,7 @@ static __thread int kv_action;
 static __thread void (*kv_call)(const char *, void *);
 static __thread void *kv_call_arg;
 
-uint32_t kv_fault_sites(void) {
-    return (uint32_t)(__stop_kv_faults - __start_kv_faults);
-}
+uint32_t kv_fault_sites(void) { return (uint32_t)(__stop_kv_faults - __start_kv_faults); }
 
 int kv_fault_share(void) {
     if (kv_counts != NULL)

@@ -2,7 +2,8 @@
  *
  * In a release build FAULT(name) is nothing. In a fault build (-DKV_FAULT=1) each point counts its
  * visits and may kill, stop or leave the process there: fault.c. A point stands after each store to
- * shared memory that others may meet, and around each lock and unlock; its name says what just happened. */
+ * shared memory that others may meet, and around each lock and unlock; its name says what just
+ * happened. */
 #ifndef KV_FAULT_H
 #define KV_FAULT_H
 
@@ -34,11 +35,11 @@ uint32_t kv_fault_sites(void);
 const char *kv_fault_name(uint32_t i);
 uint64_t kv_fault_count(uint32_t i); /* visits of site i, by every process since kv_fault_share */
 
-#define FAULT(name)                                                                             \
-    do {                                                                                        \
-        static struct kv_fault_site kv_site_                                                    \
+#define FAULT(name)                                                                                \
+    do {                                                                                           \
+        static struct kv_fault_site kv_site_                                                       \
             __attribute__((section("kv_faults"), used, aligned(8))) = {#name, __FILE__, __LINE__}; \
-        kv_fault_visit(&kv_site_);                                                              \
+        kv_fault_visit(&kv_site_);                                                                 \
     } while (0)
 #else
 #define FAULT(name) ((void)0)

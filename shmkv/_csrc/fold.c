@@ -1,8 +1,8 @@
 /* fold.c: locks, then pages, then reservations and pins, then the number.
  *
- * Locks first: after that nothing the dead process was changing is half done. Its pages next: work it had
- * begun on a CLOSED page is simply dropped, pages it had taken go back. Reservations last, because until
- * then they keep cleaners away from pages whose stripes are not yet repaired. */
+ * Locks first: after that nothing the dead process was changing is half done. Its pages next: work
+ * it had begun on a CLOSED page is simply dropped, pages it had taken go back. Reservations last,
+ * because until then they keep cleaners away from pages whose stripes are not yet repaired. */
 #include "fold.h"
 
 static bool take_from(struct kv_handle *h, uint32_t *word, uint32_t number) {
@@ -92,8 +92,10 @@ kv_status fold_dead(struct kv_op *op, uint32_t number) {
     struct kv_handle *h = op->h;
     uint32_t r = number % h->g.rows;
     kv_status s = KV_OK;
-    (void)pthread_mutex_lock(&h->own->mutex); /* two threads share one description: one folder a process */
-    if (!row_alive(h, number) && kv_load_acq(&kv_row_at(h, r)->number) == number && row_claim(h, r)) {
+    (void)pthread_mutex_lock(
+        &h->own->mutex); /* two threads share one description: one folder a process */
+    if (!row_alive(h, number) && kv_load_acq(&kv_row_at(h, r)->number) == number &&
+        row_claim(h, r)) {
         if (kv_load_acq(&kv_row_at(h, r)->number) == number)
             s = fold_row(op, r, number);
         row_unclaim(h, r);

@@ -1,7 +1,7 @@
 /* fold.h: give back what a dead attachment held.
  *
- * Owns the order of giving back. Whoever holds the byte lock of a dead row may fold it; a death of the
- * folder frees the byte and the next one starts again: every step is a no-op when repeated. */
+ * Owns the order of giving back. Whoever holds the byte lock of a dead row may fold it; a death of
+ * the folder frees the byte and the next one starts again: every step is a no-op when repeated. */
 #ifndef KV_FOLD_H
 #define KV_FOLD_H
 

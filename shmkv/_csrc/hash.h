@@ -1,14 +1,17 @@
-/* hash.h: seeded XXH64 (Yann Collet, 2012; the algorithm's public specification), little-endian hosts.
+/* hash.h: seeded XXH64 (Yann Collet, 2012; the algorithm's public specification), little-endian
+ * hosts.
  *
- * Owns the mapping from key bytes to 64 bits and the meaning of those bits. Tests compare it with the
- * xxhash package. The seed is random per segment, so that nobody outside can aim keys at one bucket.
+ * Owns the mapping from key bytes to 64 bits and the meaning of those bits. Tests compare it with
+ * the xxhash package. The seed is random per segment, so that nobody outside can aim keys at one
+ * bucket.
  *
  *   63      56 55            40        19 18  14 13     8 7      0
  *   +---------+----------------+--------+------+--------+--------+
  *   | stripe  | directory      |  free  |stride| bucket |  tag   |
  *   +---------+----------------+--------+------+--------+--------+
  *
- * The stripe comes from the home hash, the rest from the item hash; both are the same for plain keys. */
+ * The stripe comes from the home hash, the rest from the item hash; both are the same for plain
+ * keys. */
 #ifndef KV_HASH_H
 #define KV_HASH_H
 
@@ -21,9 +24,7 @@
 #define KV_XXP4 0x85EBCA77C2B2AE63ULL
 #define KV_XXP5 0x27D4EB2F165667C5ULL
 
-static inline uint64_t kv_hash_rotl(uint64_t x, unsigned r) {
-    return (x << r) | (x >> (64 - r));
-}
+static inline uint64_t kv_hash_rotl(uint64_t x, unsigned r) { return (x << r) | (x >> (64 - r)); }
 
 static inline uint64_t kv_hash_read64(const unsigned char *p) {
     uint64_t x;

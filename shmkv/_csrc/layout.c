@@ -1,7 +1,7 @@
 /* layout.c: geometry as a pure function of the configuration. */
 #include "layout.h"
 
-#define KV_MIB (1ULL << 20)
+#define KV_MIB               (1ULL << 20)
 #define KV_ITEMS_PER_SEGMENT 660u /* 0.86 of 64 x 12 slots */
 
 /* An index segment can be found for one item in 32 B of max_size, with a factor of two for skew. */
@@ -58,8 +58,8 @@ bool kv_geometry_make(const struct kv_config *c, struct kv_geometry *g) {
     g->off_dirs = g->off_stripes + (uint64_t)g->stripes * sizeof(struct kv_stripe);
     g->off_pages = kv_round_up(g->off_dirs + ((uint64_t)g->stripes << g->dir_bits) * 4, KV_LINE);
     uint64_t pages_at_most = c->max_size >> g->base_shift;
-    g->off_arena = kv_round_up(g->off_pages + pages_at_most * sizeof(struct kv_page),
-                               1ULL << g->base_shift);
+    g->off_arena =
+        kv_round_up(g->off_pages + pages_at_most * sizeof(struct kv_page), 1ULL << g->base_shift);
     g->bases_max = (uint32_t)((c->max_size - g->off_arena) >> g->base_shift);
     g->bases = kv_geometry_bases(g, c->size);
     uint64_t arena = (uint64_t)g->bases << g->base_shift;
@@ -78,10 +78,15 @@ bool kv_geometry_make(const struct kv_config *c, struct kv_geometry *g) {
 uint32_t kv_fingerprint(void) {
     const uint16_t order = 0x0102;
     uint32_t f = 2166136261u;
-    const uint32_t parts[] = {*(const unsigned char *)&order, (uint32_t)sizeof(void *), KV_LINE,
-                              KV_GRANULE, (uint32_t)sizeof(struct kv_header),
-                              (uint32_t)sizeof(struct kv_row), (uint32_t)sizeof(struct kv_page),
-                              (uint32_t)sizeof(struct kv_bucket), (uint32_t)sizeof(struct kv_item)};
+    const uint32_t parts[] = {*(const unsigned char *)&order,
+                              (uint32_t)sizeof(void *),
+                              KV_LINE,
+                              KV_GRANULE,
+                              (uint32_t)sizeof(struct kv_header),
+                              (uint32_t)sizeof(struct kv_row),
+                              (uint32_t)sizeof(struct kv_page),
+                              (uint32_t)sizeof(struct kv_bucket),
+                              (uint32_t)sizeof(struct kv_item)};
     for (unsigned i = 0; i < sizeof parts / sizeof parts[0]; i++)
         f = (f ^ parts[i]) * 16777619u;
     return f;

@@ -10,11 +10,11 @@
  *   off_pages         bases_max x 64 B             page words by compare-and-swap, see arena.h
  *   off_arena         bases_max base pages         log pages, extents, index pages
  *
- * Everything is little-endian. Offsets only, never pointers: a kv_ref counts granules of 16 B from the
- * start of the segment, an index segment is numbered in units of 4 KiB from the start of the segment.
- * The file has its full length (max_size) from the beginning; bytes beyond the watermark are not backed
- * and must not be touched. Geometry is a pure function of the few numbers in `struct kv_config`, so that
- * an attacher recomputes it and trusts nothing.
+ * Everything is little-endian. Offsets only, never pointers: a kv_ref counts granules of 16 B from
+ * the start of the segment, an index segment is numbered in units of 4 KiB from the start of the
+ * segment. The file has its full length (max_size) from the beginning; bytes beyond the watermark
+ * are not backed and must not be touched. Geometry is a pure function of the few numbers in `struct
+ * kv_config`, so that an attacher recomputes it and trusts nothing.
  *
  * A change here raises KV_LAYOUT_VERSION, changes the golden test and adds a line to README.md. */
 #ifndef KV_LAYOUT_H
@@ -25,30 +25,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KV_MAGIC 0x31564B4D48535F5FULL /* bytes "__SHMKV1" */
+#define KV_MAGIC          0x31564B4D48535F5FULL /* bytes "__SHMKV1" */
 #define KV_LAYOUT_VERSION 1u
-#define KV_LINE 64u
-#define KV_GRANULE 16u
-#define KV_HEADER_BYTES 4096u
-#define KV_INDEX_BYTES 4096u   /* an index segment */
-#define KV_BUCKETS 64u         /* buckets of an index segment */
-#define KV_SLOTS 12u           /* slots of a bucket */
-#define KV_COUNTER_MAX 3u      /* two-bit access counter */
-#define KV_RESERVATIONS 8u     /* per row */
-#define KV_PINS 32u            /* per row */
-#define KV_APPENDERS 16u       /* places; appender [appenders] is the cleaners' */
-#define KV_CLEANERS 8u         /* places */
-#define KV_WAIT_WORDS 64u      /* hashed futex words for blocking operations to come */
-#define KV_NUMBER_MASK 0x7FFFFFFFu
-#define KV_WAITERS 0x80000000u
-#define KV_KEY_MAX 65535u
-#define KV_SIZE_MIN (2ULL << 20)
-#define KV_SIZE_MAX (64ULL << 30)
-#define KV_DEADLINE_MAX ((1ULL << 48) - 1) /* milliseconds on the segment's clock; 0 = never */
+#define KV_LINE           64u
+#define KV_GRANULE        16u
+#define KV_HEADER_BYTES   4096u
+#define KV_INDEX_BYTES    4096u /* an index segment */
+#define KV_BUCKETS        64u   /* buckets of an index segment */
+#define KV_SLOTS          12u   /* slots of a bucket */
+#define KV_COUNTER_MAX    3u    /* two-bit access counter */
+#define KV_RESERVATIONS   8u    /* per row */
+#define KV_PINS           32u   /* per row */
+#define KV_APPENDERS      16u   /* places; appender [appenders] is the cleaners' */
+#define KV_CLEANERS       8u    /* places */
+#define KV_WAIT_WORDS     64u   /* hashed futex words for blocking operations to come */
+#define KV_NUMBER_MASK    0x7FFFFFFFu
+#define KV_WAITERS        0x80000000u
+#define KV_KEY_MAX        65535u
+#define KV_SIZE_MIN       (2ULL << 20)
+#define KV_SIZE_MAX       (64ULL << 30)
+#define KV_DEADLINE_MAX   ((1ULL << 48) - 1) /* milliseconds on the segment's clock; 0 = never */
 
 typedef uint32_t kv_ref; /* place of an item in granules from the start of the segment; 0 = none */
 
-/* ---- options of a store, fixed at creation ------------------------------------------------------ */
+/* ---- options of a store, fixed at creation ------------------------------------------------ */
 
 #define KV_OPT_EVICT 1u /* live items may leave to make room */
 
@@ -60,7 +60,7 @@ struct kv_config {
     uint32_t appenders; /* 1..8 */
 };
 
-/* ---- header ------------------------------------------------------------------------------------- */
+/* ---- header ------------------------------------------------------------------------------- */
 
 struct kv_header {
     /* line 0: identity; magic is stored last (release) and read first (acquire) */
@@ -99,7 +99,9 @@ struct kv_header {
         uint32_t current; /* base of the open page's head + 1, 0 = none; only under the lock */
         uint32_t _pad[14];
     } appenders[KV_APPENDERS];
-    uint64_t _rest[(KV_HEADER_BYTES - 4 * 64 - 4 * KV_WAIT_WORDS - 64 * KV_CLEANERS - 64 * KV_APPENDERS) / 8];
+    uint64_t _rest[(KV_HEADER_BYTES - 4 * 64 - 4 * KV_WAIT_WORDS - 64 * KV_CLEANERS -
+                    64 * KV_APPENDERS) /
+                   8];
 };
 static_assert(sizeof(struct kv_header) == KV_HEADER_BYTES, "header is one page");
 static_assert(offsetof(struct kv_header, size) == 64, "live fields start on line 1");
@@ -108,7 +110,7 @@ static_assert(offsetof(struct kv_header, wait) == 256, "wait words on line 4");
 static_assert(offsetof(struct kv_header, cleaners) == 512, "cleaner slots");
 static_assert(offsetof(struct kv_header, appenders) == 1024, "appenders");
 
-/* ---- attachment rows ---------------------------------------------------------------------------- */
+/* ---- attachment rows ---------------------------------------------------------------------- */
 
 /* Counters of a row: written by its owner only, totals are sums over all rows, never moved. */
 enum kv_stat {
@@ -139,8 +141,9 @@ struct kv_row {
     uint64_t pid_namespace;
     uint64_t attached_ms; /* wall clock */
     uint64_t _pad[4];
-    /* line 1: reservations: start of the page the owner is writing into; and, beside each, the place
-     * of the item it is about to replace, so that a fold knows which pages hold uncounted garbage */
+    /* line 1: reservations: start of the page the owner is writing into; and, beside each, the
+     * place of the item it is about to replace, so that a fold knows which pages hold uncounted
+     * garbage */
     kv_ref reservation[KV_RESERVATIONS];
     kv_ref replaced[KV_RESERVATIONS];
     /* lines 2, 3: pins: items whose bytes the owner reads without copying first */
@@ -156,10 +159,10 @@ static_assert(offsetof(struct kv_row, pin) == 128, "row line 2");
 static_assert(offsetof(struct kv_row, stat) == 256, "row line 4");
 
 /* Owning row r = holding the open-file-description lock on byte KV_LOCK_BASE + r of the file. */
-#define KV_LOCK_BASE (1ULL << 40)
+#define KV_LOCK_BASE   (1ULL << 40)
 #define KV_LOCK_CREATE (KV_LOCK_BASE - 1) /* the creation byte */
 
-/* ---- index -------------------------------------------------------------------------------------- */
+/* ---- index -------------------------------------------------------------------------------- */
 
 struct kv_stripe {
     uint32_t lock;  /* lock word */
@@ -174,7 +177,9 @@ static_assert(sizeof(struct kv_stripe) == KV_LINE, "stripe is a line");
 
 /* Directory word: index segment number in the low 24 bits, depth in the high 8; 0 = none. */
 #define KV_DIR_SEGMENT 0x00FFFFFFu
-static inline uint32_t kv_dir_make(uint32_t segment, uint32_t depth) { return segment | depth << 24; }
+static inline uint32_t kv_dir_make(uint32_t segment, uint32_t depth) {
+    return segment | depth << 24;
+}
 static inline uint32_t kv_dir_segment(uint32_t word) { return word & KV_DIR_SEGMENT; }
 static inline uint32_t kv_dir_depth(uint32_t word) { return word >> 24; }
 
@@ -188,18 +193,19 @@ static_assert(sizeof(struct kv_bucket) == KV_LINE, "bucket is a line");
 static_assert(offsetof(struct kv_bucket, ref) == 16, "tags, counters, overflow in 16 bytes");
 static_assert(KV_BUCKETS * sizeof(struct kv_bucket) == KV_INDEX_BYTES, "index segment is 4 KiB");
 
-/* ---- page table --------------------------------------------------------------------------------- */
+/* ---- page table --------------------------------------------------------------------------- */
 
-/* One word per base page: {state:4, queue:4, run:24, owner:32}. Only the head of a run speaks for it. */
+/* One word per base page: {state:4, queue:4, run:24, owner:32}. Only the head of a run speaks for
+ * it. */
 enum kv_page_state {
-    KV_FREE = 0,  /* run 1 */
-    KV_TAKEN,     /* owner = number of the attachment that works on it */
-    KV_OPEN,      /* owner = appender */
-    KV_CLOSED,    /* log page or extent; no new reservation can appear */
-    KV_CLEANING,  /* owner = number of the cleaner */
-    KV_LIMBO,     /* walked, waits for pins (later: for the journal) */
-    KV_INDEX,     /* index segments, for ever; run 1 */
-    KV_INTERIOR   /* run = distance to the head; a hint */
+    KV_FREE = 0, /* run 1 */
+    KV_TAKEN,    /* owner = number of the attachment that works on it */
+    KV_OPEN,     /* owner = appender */
+    KV_CLOSED,   /* log page or extent; no new reservation can appear */
+    KV_CLEANING, /* owner = number of the cleaner */
+    KV_LIMBO,    /* walked, waits for pins (later: for the journal) */
+    KV_INDEX,    /* index segments, for ever; run 1 */
+    KV_INTERIOR  /* run = distance to the head; a hint */
 };
 #define KV_RUN_MAX 0xFFFFFFu
 
@@ -234,7 +240,7 @@ struct kv_page {
 static_assert(sizeof(struct kv_page) == KV_LINE, "page entry is a line");
 static_assert(offsetof(struct kv_page, segment) == 32, "page entry, second half");
 
-/* ---- items -------------------------------------------------------------------------------------- */
+/* ---- items -------------------------------------------------------------------------------- */
 
 /* header (12 B), namespace id (4 B, if flagged; padding if a later word needs it), deadline (8 B),
  * counter (8 B), key, value; the next item starts at the next granule. */
@@ -250,23 +256,23 @@ static_assert(sizeof(struct kv_item) == 12, "item header");
 /* Memory codes of value types. Disk formats number their own. */
 enum kv_type {
     KV_TYPE_BYTES = 1,
-    KV_TYPE_STR = 2,     /* UTF-8 */
-    KV_TYPE_INT = 3,     /* 64-bit, in the counter word; no value bytes */
-    KV_TYPE_BIGINT = 4,  /* two's complement, little-endian, beyond 64 bits */
-    KV_TYPE_FLOAT = 5,   /* IEEE binary64, in the counter word; no value bytes */
-    KV_TYPE_BOOL = 6,    /* 0 or 1 in one value byte */
+    KV_TYPE_STR = 2,    /* UTF-8 */
+    KV_TYPE_INT = 3,    /* 64-bit, in the counter word; no value bytes */
+    KV_TYPE_BIGINT = 4, /* two's complement, little-endian, beyond 64 bits */
+    KV_TYPE_FLOAT = 5,  /* IEEE binary64, in the counter word; no value bytes */
+    KV_TYPE_BOOL = 6,   /* 0 or 1 in one value byte */
     KV_TYPE_NONE = 7,
-    KV_TYPE_PACKED = 8,  /* reserved: structured values of the safe codec */
-    KV_TYPE_CODEC = 9,   /* reserved: values of a registered codec */
-    KV_TYPE_LAST = 31    /* above: never valid */
+    KV_TYPE_PACKED = 8, /* reserved: structured values of the safe codec */
+    KV_TYPE_CODEC = 9,  /* reserved: values of a registered codec */
+    KV_TYPE_LAST = 31   /* above: never valid */
 };
 
 #define KV_ITEM_NAMESPACE 0x01u /* the namespace word is present */
-#define KV_ITEM_DEADLINE 0x02u  /* the deadline word is present (0 = never) */
-#define KV_ITEM_COUNTER 0x04u   /* the counter word is present */
-#define KV_ITEM_KEY_STR 0x08u   /* the key was a str when it was stored */
-#define KV_ITEM_KEEP 0x10u      /* reserved: never evicted */
-#define KV_ITEM_FLAGS 0x1Fu     /* all that may be set; the rest are spare and zero */
+#define KV_ITEM_DEADLINE  0x02u /* the deadline word is present (0 = never) */
+#define KV_ITEM_COUNTER   0x04u /* the counter word is present */
+#define KV_ITEM_KEY_STR   0x08u /* the key was a str when it was stored */
+#define KV_ITEM_KEEP      0x10u /* reserved: never evicted */
+#define KV_ITEM_FLAGS     0x1Fu /* all that may be set; the rest are spare and zero */
 
 static inline uint32_t kv_item_words(uint8_t flags) {
     uint32_t n = (uint32_t)sizeof(struct kv_item);
@@ -279,14 +285,16 @@ static inline uint32_t kv_item_words(uint8_t flags) {
     return n;
 }
 static inline uint32_t kv_item_deadline_at(void) { return 16; }
-static inline uint32_t kv_item_counter_at(uint8_t flags) { return flags & KV_ITEM_DEADLINE ? 24 : 16; }
+static inline uint32_t kv_item_counter_at(uint8_t flags) {
+    return flags & KV_ITEM_DEADLINE ? 24 : 16;
+}
 /* Bytes of an item in the log, rounded up to granules. */
 static inline uint64_t kv_item_bytes(const struct kv_item *it) {
     uint64_t n = (uint64_t)kv_item_words(it->flags) + it->key_len + it->value_len;
     return (n + KV_GRANULE - 1) & ~(uint64_t)(KV_GRANULE - 1);
 }
 
-/* ---- geometry ----------------------------------------------------------------------------------- */
+/* ---- geometry ----------------------------------------------------------------------------- */
 
 struct kv_geometry {
     uint64_t size, max_size;

@@ -11,12 +11,12 @@
 #include "clock.h"
 #include "wait.h"
 
-#define KV_SPINS 50u
+#define KV_SPINS        50u
 #define KV_SLEEP_MIN_NS 250000u
 #define KV_SLEEP_MAX_NS 2000000u
-#define KV_IDLE_NS 1000000u
+#define KV_IDLE_NS      1000000u
 
-/* ---- byte locks --------------------------------------------------------------------------------- */
+/* ---- byte locks --------------------------------------------------------------------------- */
 
 static int byte_lock(int fd, uint64_t at, short type, int command, struct flock *out) {
     struct flock f = {.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)at, .l_len = 1};
@@ -53,11 +53,12 @@ bool row_alive(struct kv_handle *h, uint32_t number) {
     struct flock f;
     if (byte_lock(h->fd, KV_LOCK_BASE + r, F_WRLCK, F_OFD_GETLK, &f) != 0)
         return true; /* no proof of death, no robbery */
-    /* The row may have changed hands between the look and the query: then it is not this owner's. */
+    /* The row may have changed hands between the look and the query: then it is not this owner's.
+     */
     return f.l_type != F_UNLCK && kv_load_acq(&kv_row_at(h, r)->number) == number;
 }
 
-/* ---- rows --------------------------------------------------------------------------------------- */
+/* ---- rows --------------------------------------------------------------------------------- */
 
 static uint64_t process_start(void) {
     char text[512], *p;
@@ -70,7 +71,8 @@ static uint64_t process_start(void) {
     p = strrchr(text, ')');
     unsigned long long start = 0;
     if (p == NULL ||
-        sscanf(p + 1, " %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
+        sscanf(p + 1,
+               " %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
                &start) != 1)
         return 0;
     return start;
@@ -138,7 +140,7 @@ void row_release_all(struct kv_handle *h) {
     own->attached = 0;
 }
 
-/* ---- locks -------------------------------------------------------------------------------------- */
+/* ---- locks -------------------------------------------------------------------------------- */
 
 bool lock_pass_deadline(struct kv_op *op) {
     uint64_t now = kv_clock_ns();
@@ -167,11 +169,12 @@ static kv_status take_over(struct kv_op *op, uint32_t *word, uint32_t seen) {
     return KV_RECOVER;
 }
 
-/* One round of waiting: KV_AGAIN = look again. `ask`: is the owner alive? At first, and after each time-out;
- * the limit of a sleep grows while time-outs follow each other. */
+/* One round of waiting: KV_AGAIN = look again. `ask`: is the owner alive? At first, and after each
+ * time-out; the limit of a sleep grows while time-outs follow each other. */
 static kv_status wait_round(struct kv_op *op, uint32_t *word, uint64_t *limit, bool *ask) {
     uint32_t w = kv_load_rlx(word), owner = w & KV_NUMBER_MASK;
-    if (owner == 0) /* having waited, take it with the bit set: there may be others, the next give wakes one */
+    if (owner == 0) /* having waited, take it with the bit set: there may be others, the next give
+                       wakes one */
         return kv_cas(word, &w, kv_number(op->h) | KV_WAITERS) ? KV_OK : KV_AGAIN;
     if (*ask && !row_alive(op->h, owner))
         return take_over(op, word, w);
@@ -223,7 +226,7 @@ kv_status lock_idle(struct kv_op *op) {
     return r == KV_INTERRUPTED && op->h->interruptible ? KV_INTR : KV_OK;
 }
 
-/* ---- reservations and pins ---------------------------------------------------------------------- */
+/* ---- reservations and pins ---------------------------------------------------------------- */
 
 kv_status reservation_slot(struct kv_op *op, unsigned *slot) {
     uint32_t *mask = &op->h->own->reservations;
@@ -248,7 +251,8 @@ kv_status reservation_slot(struct kv_op *op, unsigned *slot) {
 
 void reservation_clear(struct kv_handle *h, unsigned slot) {
     struct kv_row *row = kv_row_own(h);
-    kv_store_rel(&row->reservation[slot], 0u); /* release: the bytes are written before the page may go */
+    kv_store_rel(&row->reservation[slot],
+                 0u); /* release: the bytes are written before the page may go */
     FAULT(reservation_cleared);
     kv_store_rlx(&row->replaced[slot], 0u);
     (void)kv_and_rel(&h->own->reservations, ~(1u << slot));
@@ -287,7 +291,8 @@ void pin_drop(struct kv_handle *h, struct kv_pin *pin) {
     for (uint32_t r = 0; r < own->rows; r++) {
         if (own->row[r].number != pin->number)
             continue; /* of another life: a fork child holds a copy of its parent's words */
-        kv_store_rel(&kv_row_at(h, pin->row)->pin[pin->index], 0u); /* release: the reading is over */
+        kv_store_rel(&kv_row_at(h, pin->row)->pin[pin->index],
+                     0u); /* release: the reading is over */
         FAULT(pin_dropped);
         own->row[r].pins &= ~(1u << pin->index);
     }

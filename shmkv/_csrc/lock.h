@@ -1,14 +1,14 @@
 /* lock.h: attachments, and who may touch what: rows, proof of life, lock words, reservations, pins.
  *
- * A lock word is {waiters:1, number:31}; number names the attachment that holds it, 0 = free. Taking it
- * from a dead owner returns KV_RECOVER: the caller repairs what the lock protects before using it.
- * The proof of death is the kernel's: the byte lock of the owner's row is free, or the row no longer
- * bears the number. It knows nothing of pids, namespaces or time-outs.
+ * A lock word is {waiters:1, number:31}; number names the attachment that holds it, 0 = free.
+ * Taking it from a dead owner returns KV_RECOVER: the caller repairs what the lock protects before
+ * using it. The proof of death is the kernel's: the byte lock of the owner's row is free, or the
+ * row no longer bears the number. It knows nothing of pids, namespaces or time-outs.
  *
- * Lock order: an operation may hold one cleaner slot and, under it, one stripe lock or one appender lock;
- * otherwise nobody holds two. Under a stripe or appender lock: no page allocation, no system call but the
- * futex's, no Python. Does not know: what stripes and pages contain (table, arena), how a dead
- * row is folded (fold). */
+ * Lock order: an operation may hold one cleaner slot and, under it, one stripe lock or one appender
+ * lock; otherwise nobody holds two. Under a stripe or appender lock: no page allocation, no system
+ * call but the futex's, no Python. Does not know: what stripes and pages contain (table, arena),
+ * how a dead row is folded (fold). */
 #ifndef KV_LOCK_H
 #define KV_LOCK_H
 
@@ -41,20 +41,21 @@ struct kv_handle {
     uint64_t seed;
     uint32_t options;
     bool readonly;
-    bool interruptible;      /* a signal ends a wait with KV_INTR */
-    bool borrowed;           /* the mapping belongs to another handle (tests) */
-    int fd;                  /* the attachment's own open file description; holds its byte locks */
-    uint64_t backed;         /* watermark as last seen: only rises */
+    bool interruptible; /* a signal ends a wait with KV_INTR */
+    bool borrowed;      /* the mapping belongs to another handle (tests) */
+    int fd;             /* the attachment's own open file description; holds its byte locks */
+    uint64_t backed;    /* watermark as last seen: only rises */
     uint64_t lock_timeout_ns;
     struct kv_own *own;
-    struct kv_handle *next;  /* all handles of the process, for fork */
+    struct kv_handle *next; /* all handles of the process, for fork */
 };
 
 /* One operation: what it may wait for, and what it learnt. */
 struct kv_op {
     struct kv_handle *h;
     uint64_t deadline_ns;          /* 0 until the first wait sets it */
-    void (*leave)(struct kv_op *); /* called before sleeping or long copying, never under a lock; may be NULL */
+    void (*leave)(struct kv_op *); /* called before sleeping or long copying, never under a lock;
+                                      may be NULL */
     void *arg;                     /* leave's */
     uint32_t owner;                /* KV_BUSY: the number waited for, 0 = unknown */
     uint32_t dead;                 /* a dead owner met on the way: fold it afterwards */
@@ -75,7 +76,7 @@ static inline struct kv_row *kv_row_own(const struct kv_handle *h) {
 }
 static inline uint32_t kv_number(const struct kv_handle *h) { return h->own->number; }
 
-/* ---- rows --------------------------------------------------------------------------------------- */
+/* ---- rows --------------------------------------------------------------------------------- */
 
 /* Take a row: its byte lock, and if a dead owner's number is still there, `fold` it first. */
 typedef kv_status kv_fold_row(struct kv_op *op, uint32_t row, uint32_t number);
@@ -93,7 +94,7 @@ static inline void row_count(struct kv_handle *h, enum kv_stat what, uint64_t n)
     kv_store_rlx(p, kv_load_rlx(p) + n);
 }
 
-/* ---- locks -------------------------------------------------------------------------------------- */
+/* ---- locks -------------------------------------------------------------------------------- */
 
 kv_status lock_wait(struct kv_op *op, uint32_t *word);
 bool lock_pass_deadline(struct kv_op *op);
@@ -131,7 +132,7 @@ static inline void lock_give(uint32_t *word) {
 /* Sleep a little for something no lock stands for (a page that another holds); then look again. */
 kv_status lock_idle(struct kv_op *op);
 
-/* ---- reservations and pins ---------------------------------------------------------------------- */
+/* ---- reservations and pins ---------------------------------------------------------------- */
 
 /* A free reservation slot of this process; KV_BUSY when all stay in use. */
 kv_status reservation_slot(struct kv_op *op, unsigned *slot);
@@ -149,7 +150,8 @@ static inline void pin_aim(struct kv_handle *h, struct kv_pin *pin, kv_ref ref) 
     pin->ref = ref;
     kv_store_rlx(&kv_row_at(h, pin->row)->pin[pin->index], ref);
     FAULT(pin_aimed);
-    kv_fence_seq(); /* pairs with the fence of the freer, between its last unpublish and its pin scan */
+    kv_fence_seq(); /* pairs with the fence of the freer, between its last unpublish and its pin
+                       scan */
 }
 void pin_drop(struct kv_handle *h, struct kv_pin *pin);
 

@@ -1,13 +1,15 @@
 /* segment.c: creation under the creation byte, validation, mapping, backing, fork.
  *
- * Creation. Whoever holds the creation byte's lock and finds no magic initialises from scratch: length
- * to zero and back (drops what a dead creator left), metadata backed, fields, then magic (release). A
- * death at any step leaves a file without magic, which the next one to hold the byte starts again.
- * Nobody maps a file for use before it has seen the magic, so no reader meets the truncation.
+ * Creation. Whoever holds the creation byte's lock and finds no magic initialises from scratch:
+ * length to zero and back (drops what a dead creator left), metadata backed, fields, then magic
+ * (release). A death at any step leaves a file without magic, which the next one to hold the byte
+ * starts again. Nobody maps a file for use before it has seen the magic, so no reader meets the
+ * truncation.
  *
- * Two descriptors. A mapping keeps the open file description it was made through, in fork children too: locks
- * of that description would outlive their owner in a child that merely inherited the mapping. So the mapping is
- * made through the descriptor that arrives, and byte locks live on a description of their own.
+ * Two descriptors. A mapping keeps the open file description it was made through, in fork children
+ * too: locks of that description would outlive their owner in a child that merely inherited the
+ * mapping. So the mapping is made through the descriptor that arrives, and byte locks live on a
+ * description of their own.
  *
  * Backing. posix_fallocate, then the watermark by CAS; repeating both is harmless. Memory is never
  * given back while the segment lives, so an address below the watermark stays good for ever. */
@@ -28,7 +30,7 @@
 
 #define KV_BACK_STEP (1ULL << 20)
 
-/* ---- fork --------------------------------------------------------------------------------------- */
+/* ---- fork --------------------------------------------------------------------------------- */
 
 static pthread_mutex_t kv_handles_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct kv_handle *kv_handles;
@@ -44,8 +46,9 @@ static int reopen(int fd, bool readonly) {
     return open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 }
 
-/* In the child: drop the parent's open file description, so that the parent's death shows at once. Only
- * async-signal-safe calls. A new one is taken now, while the process still has its parent's rights. */
+/* In the child: drop the parent's open file description, so that the parent's death shows at once.
+ * Only async-signal-safe calls. A new one is taken now, while the process still has its parent's
+ * rights. */
 static void fork_child(void) {
     for (struct kv_handle *h = kv_handles; h != NULL; h = h->next) {
         int fd = reopen(h->fd, h->readonly);
@@ -76,8 +79,8 @@ static void handle_unlink(struct kv_handle *h) {
 }
 
 kv_status segment_adopt(struct kv_handle *h) {
-    /* The handler ran in an ordinary fork; after a raw clone the descriptor is still the parent's. Both
-     * are right for reopening: the new description is this process's alone. */
+    /* The handler ran in an ordinary fork; after a raw clone the descriptor is still the parent's.
+     * Both are right for reopening: the new description is this process's alone. */
     int fd = h->fd < 0 ? -1 : reopen(h->fd, h->readonly);
     if (fd < 0) {
         errno = h->fd < 0 ? EBADF : errno;
@@ -88,7 +91,7 @@ kv_status segment_adopt(struct kv_handle *h) {
     return KV_OK;
 }
 
-/* ---- backing ------------------------------------------------------------------------------------ */
+/* ---- backing ------------------------------------------------------------------------------ */
 
 static int fallocate_range(int fd, uint64_t from, uint64_t end) {
     int r;
@@ -132,11 +135,12 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
     }
 }
 
-/* ---- creation ----------------------------------------------------------------------------------- */
+/* ---- creation ----------------------------------------------------------------------------- */
 
 static kv_status creation_lock(int fd, uint64_t timeout_ns) {
     uint64_t end = kv_clock_ns() + timeout_ns;
-    struct flock f = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)KV_LOCK_CREATE, .l_len = 1};
+    struct flock f = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)KV_LOCK_CREATE, .l_len = 1};
     uint32_t nobody = 0;
     while (fcntl(fd, F_OFD_SETLK, &f) != 0) {
         if (errno == EINTR)
@@ -151,7 +155,8 @@ static kv_status creation_lock(int fd, uint64_t timeout_ns) {
 }
 
 static void creation_unlock(int fd) {
-    struct flock f = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = (off_t)KV_LOCK_CREATE, .l_len = 1};
+    struct flock f = {
+        .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = (off_t)KV_LOCK_CREATE, .l_len = 1};
     (void)fcntl(fd, F_OFD_SETLK, &f);
 }
 
@@ -195,7 +200,7 @@ static kv_status initialise(struct kv_handle *h, const struct kv_open *how) {
     return KV_OK;
 }
 
-/* ---- attach ------------------------------------------------------------------------------------- */
+/* ---- attach ------------------------------------------------------------------------------- */
 
 static kv_status validate(struct kv_handle *h, struct kv_found *found) {
     const struct kv_header *head = kv_header_of(h);
@@ -211,8 +216,8 @@ static kv_status validate(struct kv_handle *h, struct kv_found *found) {
     found->size = kv_load_rlx(&head->size);
     found->max_size = c.max_size;
     found->options = c.options;
-    if (c.max_size != found->file_bytes || !kv_geometry_make(&c, &h->g) || (c.options & ~KV_OPT_EVICT) ||
-        found->size < c.size || found->size > c.max_size)
+    if (c.max_size != found->file_bytes || !kv_geometry_make(&c, &h->g) ||
+        (c.options & ~KV_OPT_EVICT) || found->size < c.size || found->size > c.max_size)
         return KV_CORRUPT;
     h->seed = c.seed;
     h->options = c.options;
@@ -262,7 +267,8 @@ static kv_status create(struct kv_handle *h, const struct kv_open *how) {
     return initialise(h, how);
 }
 
-static kv_status open_existing(struct kv_handle *h, const struct kv_open *how, struct kv_found *found) {
+static kv_status open_existing(struct kv_handle *h, const struct kv_open *how,
+                               struct kv_found *found) {
     struct stat st;
     if (fstat(h->fd, &st) != 0)
         return KV_OS;

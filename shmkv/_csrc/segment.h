@@ -1,7 +1,8 @@
 /* segment.h: one mapping of one segment: create, attach, validate, back with memory, fork, detach.
  *
- * Owns file descriptors and the mapping. The name, its owner and its rights are segment.py's business;
- * here a descriptor arrives that shm_open has just made (its own open file description). */
+ * Owns file descriptors and the mapping. The name, its owner and its rights are segment.py's
+ * business; here a descriptor arrives that shm_open has just made (its own open file description).
+ */
 #ifndef KV_SEGMENT_H
 #define KV_SEGMENT_H
 
@@ -17,29 +18,31 @@ struct kv_found {
 };
 
 struct kv_open {
-    int fd;                         /* closed by segment_open, whatever it returns */
-    const char *name;               /* of the shared-memory object, to unlink a creation that failed */
+    int fd;           /* closed by segment_open, whatever it returns */
+    const char *name; /* of the shared-memory object, to unlink a creation that failed */
     const struct kv_config *config; /* not NULL: initialise it so if it has no magic yet */
     bool readonly;
-    uint64_t timeout_ns;            /* of locks, and of the wait for a creator at work */
+    uint64_t timeout_ns;                /* of locks, and of the wait for a creator at work */
     void (*format)(struct kv_handle *); /* lays out index and pages of a new segment */
 };
 
-/* Map the segment behind the descriptor. Without a config, a segment without magic is KV_HALFMADE once
- * its creator is gone. The handle has no row yet. *created: this call initialised it.
- * KV_OK KV_HALFMADE KV_GONE KV_VERSION KV_STRANGER KV_CORRUPT KV_NOSPACE KV_BUSY KV_NOMEM KV_OS */
+/* Map the segment behind the descriptor. Without a config, a segment without magic is KV_HALFMADE
+ * once its creator is gone. The handle has no row yet. *created: this call initialised it. KV_OK
+ * KV_HALFMADE KV_GONE KV_VERSION KV_STRANGER KV_CORRUPT KV_NOSPACE KV_BUSY KV_NOMEM KV_OS */
 kv_status segment_open(const struct kv_open *how, struct kv_handle **out, bool *created,
                        struct kv_found *found);
 /* Unmap and close. The rows must have been released (or never taken). */
 void segment_close(struct kv_handle *h);
-/* Tests: another attachment of the same segment through the same mapping, so that a sanitizer that follows
- * addresses sees both. Close it before the first. */
+/* Tests: another attachment of the same segment through the same mapping, so that a sanitizer that
+ * follows addresses sees both. Close it before the first. */
 kv_status segment_twin(const struct kv_handle *h, struct kv_handle **out);
 
-/* Make bytes up to `end` usable. KV_OK, KV_NOSPACE (the store goes on at its present size), KV_OS. */
+/* Make bytes up to `end` usable. KV_OK, KV_NOSPACE (the store goes on at its present size), KV_OS.
+ */
 kv_status segment_back(struct kv_op *op, uint64_t end);
 
-/* After fork, in the child: a descriptor of its own. The at-fork handler has tried; this is the rest. */
+/* After fork, in the child: a descriptor of its own. The at-fork handler has tried; this is the
+ * rest. */
 kv_status segment_adopt(struct kv_handle *h);
 
 /* Does the file still have its one name? */

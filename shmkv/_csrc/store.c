@@ -1,9 +1,9 @@
 /* store.c: attachment, reading, pins.
  *
- * Reading takes no lock: version, slot, item, copy, version again. Nothing is decoded, reported as a miss, or
- * returned before the second look at the version. A stripe that changes under eight tries in a row is
- * locked for the lookup, and the copy is made from behind a pin; a read-only attachment, which can do neither,
- * goes on trying. */
+ * Reading takes no lock: version, slot, item, copy, version again. Nothing is decoded, reported as
+ * a miss, or returned before the second look at the version. A stripe that changes under eight
+ * tries in a row is locked for the lookup, and the copy is made from behind a pin; a read-only
+ * attachment, which can do neither, goes on trying. */
 #include "store.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 
 #define KV_READ_TRIES 8u
 
-/* ---- attachment --------------------------------------------------------------------------------- */
+/* ---- attachment --------------------------------------------------------------------------- */
 
 static kv_status attach_row(struct kv_op *op) {
     struct kv_handle *h = op->h;
@@ -27,7 +27,8 @@ static kv_status attach_row(struct kv_op *op) {
     return s == KV_OK ? fold_all(op, &folded) : s;
 }
 
-kv_status store_attach(const struct kv_open *how, struct kv_handle **out, bool *created, struct kv_found *found) {
+kv_status store_attach(const struct kv_open *how, struct kv_handle **out, bool *created,
+                       struct kv_found *found) {
     struct kv_open with_format = *how;
     with_format.format = table_format;
     kv_status s = segment_open(&with_format, out, created, found);
@@ -76,12 +77,16 @@ void store_leave(struct kv_op *op) {
     }
 }
 
-/* ---- lookup ------------------------------------------------------------------------------------- */
+/* ---- lookup ------------------------------------------------------------------------------- */
 
 static void meta_fill(struct kv_meta *m, const struct kv_slot *slot) {
     const struct kv_item *it = &slot->head;
-    *m = (struct kv_meta){.type = it->type, .flags = it->flags, .version = it->version, .value_len = it->value_len,
-                          .bytes = kv_item_bytes(it), .ref = slot->ref};
+    *m = (struct kv_meta){.type = it->type,
+                          .flags = it->flags,
+                          .version = it->version,
+                          .value_len = it->value_len,
+                          .bytes = kv_item_bytes(it),
+                          .ref = slot->ref};
     if (it->flags & (KV_ITEM_COUNTER | KV_ITEM_DEADLINE)) {
         m->counter = item_counter(slot->item, it);
         m->deadline_ms = item_deadline(slot->item, it);
@@ -89,7 +94,8 @@ static void meta_fill(struct kv_meta *m, const struct kv_slot *slot) {
 }
 
 /* One unlocked look. KV_AGAIN: the stripe changed. *seen is the version the result is valid for. */
-static kv_status look(struct kv_handle *h, uint32_t s, const struct kv_key *key, struct kv_slot *slot, uint64_t *seen) {
+static kv_status look(struct kv_handle *h, uint32_t s, const struct kv_key *key,
+                      struct kv_slot *slot, uint64_t *seen) {
     struct kv_stripe *st = stripe_at(h, s);
     *seen = kv_load_acq(&st->ver); /* acquire: pairs with the raise after each change */
     kv_status r = table_find(h, s, key, slot);
@@ -108,7 +114,8 @@ static void count_retry(struct kv_handle *h) {
 }
 
 /* Behind the lock: the slot and its header. The caller unlocks when KV_OK. */
-static kv_status look_locked(struct kv_op *op, uint32_t s, const struct kv_key *key, struct kv_slot *slot) {
+static kv_status look_locked(struct kv_op *op, uint32_t s, const struct kv_key *key,
+                             struct kv_slot *slot) {
     kv_status r = table_lock(op, s);
     if (r != KV_OK)
         return r;
@@ -118,7 +125,8 @@ static kv_status look_locked(struct kv_op *op, uint32_t s, const struct kv_key *
     return r;
 }
 
-/* After many failed looks of a read-only attachment, let the writers go on. KV_BUSY at the time limit. */
+/* After many failed looks of a read-only attachment, let the writers go on. KV_BUSY at the time
+ * limit. */
 static kv_status breathe(struct kv_op *op, uint32_t tries) {
     return tries % KV_READ_TRIES == 0 ? lock_idle(op) : KV_OK;
 }
@@ -156,15 +164,17 @@ kv_status store_peek(struct kv_op *op, const struct kv_key *key, struct kv_meta 
 
 uint64_t store_age_ms(struct kv_handle *h, const struct kv_meta *meta) {
     uint32_t head = page_head(h, ref_base(h, meta->ref));
-    uint64_t now = kv_clock_ms(), opened = head == KV_NO_BASE ? now : kv_load_rlx(&page_at(h, head)->opened_ms);
+    uint64_t now = kv_clock_ms(),
+             opened = head == KV_NO_BASE ? now : kv_load_rlx(&page_at(h, head)->opened_ms);
     return opened < now ? now - opened : 0;
 }
 
-/* ---- get ---------------------------------------------------------------------------------------- */
+/* ---- get ---------------------------------------------------------------------------------- */
 
-/* Small values, and all values of read-only attachments. KV_AGAIN: the stripe changed; KV_BUSY never. */
-static kv_status get_once(struct kv_handle *h, uint32_t s, const struct kv_key *key, struct kv_meta *meta,
-                          kv_alloc *alloc, void *arg, struct kv_slot *slot) {
+/* Small values, and all values of read-only attachments. KV_AGAIN: the stripe changed; KV_BUSY
+ * never. */
+static kv_status get_once(struct kv_handle *h, uint32_t s, const struct kv_key *key,
+                          struct kv_meta *meta, kv_alloc *alloc, void *arg, struct kv_slot *slot) {
     uint64_t seen;
     kv_status r = look(h, s, key, slot, &seen);
     if (r != KV_OK)
@@ -185,7 +195,8 @@ static kv_status get_once(struct kv_handle *h, uint32_t s, const struct kv_key *
     return unchanged(h, s, seen) ? KV_OK : KV_AGAIN;
 }
 
-static kv_status get_pinned(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta, kv_alloc *alloc, void *arg) {
+static kv_status get_pinned(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta,
+                            kv_alloc *alloc, void *arg) {
     struct kv_pin pin;
     const void *data;
     kv_status r = store_pin(op, key, meta, &pin, &data);
@@ -205,7 +216,8 @@ static kv_status get_pinned(struct kv_op *op, const struct kv_key *key, struct k
     return r;
 }
 
-kv_status store_get(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta, kv_alloc *alloc, void *arg) {
+kv_status store_get(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta,
+                    kv_alloc *alloc, void *arg) {
     struct kv_handle *h = op->h;
     uint32_t s = stripe_of(h, key->home);
     struct kv_slot slot;
@@ -232,11 +244,11 @@ kv_status store_get(struct kv_op *op, const struct kv_key *key, struct kv_meta *
     return r;
 }
 
-/* ---- pins --------------------------------------------------------------------------------------- */
+/* ---- pins --------------------------------------------------------------------------------- */
 
 /* Aim the pin, then make sure that the item was still current when everybody could see it. */
-static kv_status pin_once(struct kv_handle *h, uint32_t s, const struct kv_key *key, struct kv_meta *meta,
-                          struct kv_pin *pin, struct kv_slot *slot) {
+static kv_status pin_once(struct kv_handle *h, uint32_t s, const struct kv_key *key,
+                          struct kv_meta *meta, struct kv_pin *pin, struct kv_slot *slot) {
     uint64_t seen;
     kv_status r = look(h, s, key, slot, &seen);
     if (r != KV_OK)
@@ -248,7 +260,8 @@ static kv_status pin_once(struct kv_handle *h, uint32_t s, const struct kv_key *
     return KV_OK;
 }
 
-kv_status store_pin(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta, struct kv_pin *pin, const void **data) {
+kv_status store_pin(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta,
+                    struct kv_pin *pin, const void **data) {
     struct kv_handle *h = op->h;
     uint32_t s = stripe_of(h, key->home);
     struct kv_slot slot;

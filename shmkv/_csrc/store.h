@@ -1,9 +1,10 @@
 /* store.h: what was asked. The operations of a store, on bytes.
  *
- * Every function takes an operation (kv_op_make) and ends with everything released: no lock, reservation or
- * pin of it remains, whatever it returns; the exceptions are kv_pin of store_pin, and a kv_op that must end with
- * store_leave(). KV_INTR means nothing was changed: run signal handlers and call again with the same op (its
- * deadline goes on). Atomic for one key unless said otherwise.
+ * Every function takes an operation (kv_op_make) and ends with everything released: no lock,
+ * reservation or pin of it remains, whatever it returns; the exceptions are kv_pin of store_pin,
+ * and a kv_op that must end with store_leave(). KV_INTR means nothing was changed: run signal
+ * handlers and call again with the same op (its deadline goes on). Atomic for one key unless said
+ * otherwise.
  *
  *     struct kv_op op = kv_op_make(h);
  *     kv_status s = store_enter(&op);            // attaches after a fork, refuses nothing else
@@ -15,12 +16,13 @@
 
 #include "evict.h"
 
-#define KV_PIN_BYTES 32768u /* values longer than this are copied from behind a pin, without the GIL */
+#define KV_PIN_BYTES                                                                               \
+    32768u /* values longer than this are copied from behind a pin, without the GIL */
 
 struct kv_value {
-    uint8_t type;              /* enum kv_type */
-    uint64_t counter;          /* KV_TYPE_INT: two's complement; KV_TYPE_FLOAT: its bits */
-    const void *data, *more;   /* value bytes, in up to two parts */
+    uint8_t type;            /* enum kv_type */
+    uint64_t counter;        /* KV_TYPE_INT: two's complement; KV_TYPE_FLOAT: its bits */
+    const void *data, *more; /* value bytes, in up to two parts */
     uint64_t len, more_len;
 };
 
@@ -29,9 +31,9 @@ struct kv_meta {
     uint8_t type, flags;
     uint32_t version;
     uint64_t value_len;
-    uint64_t counter;      /* of INT and FLOAT */
-    uint64_t deadline_ms;  /* segment clock, 0 = never */
-    uint64_t bytes;        /* in the segment, rounded up */
+    uint64_t counter;     /* of INT and FLOAT */
+    uint64_t deadline_ms; /* segment clock, 0 = never */
+    uint64_t bytes;       /* in the segment, rounded up */
     kv_ref ref;
 };
 
@@ -40,53 +42,63 @@ struct kv_token {
     uint32_t version;
     uint64_t counter;
 };
-static inline struct kv_token kv_token_of(const struct kv_meta *m) { return (struct kv_token){m->version, m->counter}; }
+static inline struct kv_token kv_token_of(const struct kv_meta *m) {
+    return (struct kv_token){m->version, m->counter};
+}
 
-/* Gives a buffer of meta->value_len bytes; NULL = no memory. May be called several times in one operation: the
- * last call counts. Never called under a lock. Called only if value_len > 0. */
+/* Gives a buffer of meta->value_len bytes; NULL = no memory. May be called several times in one
+ * operation: the last call counts. Never called under a lock. Called only if value_len > 0. */
 typedef void *kv_alloc(void *arg, const struct kv_meta *meta);
 
-/* ---- attachment --------------------------------------------------------------------------------- */
+/* ---- attachment --------------------------------------------------------------------------- */
 
 /* segment_open and a row (unless read-only); folds dead attachments. */
-kv_status store_attach(const struct kv_open *how, struct kv_handle **out, bool *created, struct kv_found *found);
+kv_status store_attach(const struct kv_open *how, struct kv_handle **out, bool *created,
+                       struct kv_found *found);
 /* Give rows back and unmap. No operation, pin or view of this handle may be left. */
 void store_detach(struct kv_handle *h);
 kv_status store_enter(struct kv_op *op);
 void store_leave(struct kv_op *op);
 
-/* ---- one key ------------------------------------------------------------------------------------ */
+/* ---- one key ------------------------------------------------------------------------------ */
 
-kv_status store_get(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta, kv_alloc *alloc, void *arg);
+kv_status store_get(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta,
+                    kv_alloc *alloc, void *arg);
 /* No value bytes: exists, ttl, info. Does not count as a hit or a use. */
 kv_status store_peek(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta);
-/* Milliseconds since the page of the item was opened: at least the time since it was written or moved. */
+/* Milliseconds since the page of the item was opened: at least the time since it was written or
+ * moved. */
 uint64_t store_age_ms(struct kv_handle *h, const struct kv_meta *meta);
 
 enum kv_put { KV_PUT_SET, KV_PUT_ADD, KV_PUT_REPLACE, KV_PUT_CAS };
 /* KV_OK; ADD: KV_EXISTS; REPLACE, CAS: KV_MISS; CAS with another token: KV_EXISTS. */
-kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_value *value, uint64_t deadline_ms,
-                    enum kv_put mode, const struct kv_token *token);
+kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_value *value,
+                    uint64_t deadline_ms, enum kv_put mode, const struct kv_token *token);
 /* KV_OK, KV_MISS; with a token that does not fit: KV_EXISTS. */
 kv_status store_delete(struct kv_op *op, const struct kv_key *key, const struct kv_token *token);
-kv_status store_pop(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta, kv_alloc *alloc, void *arg);
-/* Adds to a counter; a missing key starts at *initial (NULL: KV_MISS), with the deadline. KV_TYPE, KV_OVERFLOW. */
-kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta, const int64_t *initial,
-                     uint64_t deadline_ms, int64_t *result);
-/* Appends to a value of the same type (BYTES or STR), or creates it; keeps the deadline. KV_TYPE. */
-kv_status store_append(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *data, uint64_t len,
-                       uint64_t *new_len);
+kv_status store_pop(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta,
+                    kv_alloc *alloc, void *arg);
+/* Adds to a counter; a missing key starts at *initial (NULL: KV_MISS), with the deadline. KV_TYPE,
+ * KV_OVERFLOW. */
+kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta,
+                     const int64_t *initial, uint64_t deadline_ms, int64_t *result);
+/* Appends to a value of the same type (BYTES or STR), or creates it; keeps the deadline. KV_TYPE.
+ */
+kv_status store_append(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *data,
+                       uint64_t len, uint64_t *new_len);
 /* Sets or removes (0) the deadline; one that has passed deletes. */
 kv_status store_touch(struct kv_op *op, const struct kv_key *key, uint64_t deadline_ms);
-/* Value and deadline of `from` go to `to`; then `from` is deleted. Not one moment: both may be seen. */
+/* Value and deadline of `from` go to `to`; then `from` is deleted. Not one moment: both may be
+ * seen. */
 kv_status store_rename(struct kv_op *op, const struct kv_key *from, const struct kv_key *to);
 
 /* A value that stays where it is until store_unpin. *data points to meta->value_len bytes. */
-kv_status store_pin(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta, struct kv_pin *pin, const void **data);
+kv_status store_pin(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta,
+                    struct kv_pin *pin, const void **data);
 /* Harmless in a fork child of the pinner. */
 void store_unpin(struct kv_handle *h, struct kv_pin *pin);
 
-/* ---- the whole store ---------------------------------------------------------------------------- */
+/* ---- the whole store ---------------------------------------------------------------------- */
 
 /* Items indexed, expired ones included until somebody frees them. */
 uint64_t store_len(struct kv_handle *h);
@@ -95,11 +107,13 @@ kv_status store_clear(struct kv_op *op);
 
 struct kv_cursor {
     uint32_t stripe, dir, bucket;
-    uint32_t word; /* directory word when `bucket` was counted; another one starts the segment again */
+    uint32_t
+        word; /* directory word when `bucket` was counted; another one starts the segment again */
 };
-/* Shows the keys of the next bucket (0-12 of them, expired ones left out); zeroed cursor = from the start.
- * KV_MISS: the end. Keys present throughout are shown at least once. */
-typedef bool kv_show(void *arg, const void *key, uint32_t len, bool is_str, const struct kv_meta *meta);
+/* Shows the keys of the next bucket (0-12 of them, expired ones left out); zeroed cursor = from the
+ * start. KV_MISS: the end. Keys present throughout are shown at least once. */
+typedef bool kv_show(void *arg, const void *key, uint32_t len, bool is_str,
+                     const struct kv_meta *meta);
 kv_status store_scan(struct kv_op *op, struct kv_cursor *cursor, kv_show *show, void *arg);
 
 struct kv_stats {
@@ -111,19 +125,21 @@ struct kv_stats {
 };
 void store_stats(struct kv_handle *h, struct kv_stats *out);
 
-/* ---- check.c ------------------------------------------------------------------------------------ */
+/* ---- check.c ------------------------------------------------------------------------------ */
 
 struct kv_report {
     uint64_t items, live_bytes;
-    uint64_t bases, bases_free, bases_index, bases_log, bases_extent, bases_held; /* held: taken, cleaning, limbo */
+    uint64_t bases, bases_free, bases_index, bases_log, bases_extent,
+        bases_held;                    /* held: taken, cleaning, limbo */
     uint64_t log_items, garbage_items; /* parsed in pages; of them not indexed */
     uint32_t dead_rows;                /* found before folding */
     uint32_t problems;
     void (*problem)(void *arg, const char *text); /* called without locks held */
     void *arg;
 };
-/* Verifies every invariant of README.md, stripe by stripe, page by page, while others work; folds dead rows first
- * (not read-only). KV_OK also when problems were found: they are counted and told. */
+/* Verifies every invariant of README.md, stripe by stripe, page by page, while others work; folds
+ * dead rows first (not read-only). KV_OK also when problems were found: they are counted and told.
+ */
 kv_status store_check(struct kv_op *op, struct kv_report *report);
 
 #endif

@@ -11,10 +11,11 @@ uint64_t store_len(struct kv_handle *h) {
     return n;
 }
 
-/* ---- clear -------------------------------------------------------------------------------------- */
+/* ---- clear -------------------------------------------------------------------------------- */
 
 /* Remove from one index segment what was published before `began`. The stripe's lock is held. */
-static kv_status clear_segment_locked(struct kv_handle *h, uint32_t s, struct kv_bucket *b, uint32_t began) {
+static kv_status clear_segment_locked(struct kv_handle *h, uint32_t s, struct kv_bucket *b,
+                                      uint32_t began) {
     for (uint32_t k = 0; k < KV_BUCKETS * KV_SLOTS; k++) {
         struct kv_item it;
         kv_ref ref = kv_load_rlx(&b[k / KV_SLOTS].ref[k % KV_SLOTS]);
@@ -74,7 +75,7 @@ kv_status store_clear(struct kv_op *op) {
     return KV_OK;
 }
 
-/* ---- scan --------------------------------------------------------------------------------------- */
+/* ---- scan --------------------------------------------------------------------------------- */
 
 struct shown {
     struct kv_meta meta;
@@ -88,7 +89,8 @@ struct batch {
     size_t used, room;
 };
 
-/* Copy one bucket's keys. false: something moved or the buffer is short (batch->room says what it needs). */
+/* Copy one bucket's keys. false: something moved or the buffer is short (batch->room says what it
+ * needs). */
 static bool copy_bucket(struct kv_handle *h, struct kv_bucket *b, struct batch *batch) {
     size_t want = 0;
     batch->count = 0;
@@ -105,8 +107,13 @@ static bool copy_bucket(struct kv_handle *h, struct kv_bucket *b, struct batch *
             continue; /* keep measuring */
         struct shown *out = &batch->item[batch->count++];
         const struct kv_item *it = &slot.head;
-        out->meta = (struct kv_meta){.type = it->type, .flags = it->flags, .version = it->version, .value_len = it->value_len,
-                                     .deadline_ms = item_deadline(slot.item, it), .bytes = kv_item_bytes(it), .ref = slot.ref};
+        out->meta = (struct kv_meta){.type = it->type,
+                                     .flags = it->flags,
+                                     .version = it->version,
+                                     .value_len = it->value_len,
+                                     .deadline_ms = item_deadline(slot.item, it),
+                                     .bytes = kv_item_bytes(it),
+                                     .ref = slot.ref};
         out->at = (uint32_t)batch->used;
         out->len = it->key_len;
         kv_copy_out(batch->bytes + batch->used, item_key(slot.item, it), it->key_len);
@@ -157,7 +164,8 @@ static kv_status read_bucket(struct kv_op *op, struct kv_cursor *c, struct batch
     for (uint32_t tries = 1;; tries++) {
         struct kv_bucket *b;
         bool locked = tries > 16 && !h->readonly;
-        if (locked && batch->room < KV_SLOTS * KV_KEY_MAX && !batch_grow(batch, KV_SLOTS * KV_KEY_MAX))
+        if (locked && batch->room < KV_SLOTS * KV_KEY_MAX &&
+            !batch_grow(batch, KV_SLOTS * KV_KEY_MAX))
             return KV_NOMEM;
         kv_status r = locked ? table_lock(op, c->stripe) : KV_OK;
         if (r != KV_OK)
@@ -193,7 +201,8 @@ kv_status store_scan(struct kv_op *op, struct kv_cursor *cursor, kv_show *show, 
         const struct shown *one = &batch.item[i];
         if (kv_clock_passed(one->meta.deadline_ms))
             continue;
-        if (!show(arg, batch.bytes + one->at, one->len, (one->meta.flags & KV_ITEM_KEY_STR) != 0, &one->meta))
+        if (!show(arg, batch.bytes + one->at, one->len, (one->meta.flags & KV_ITEM_KEY_STR) != 0,
+                  &one->meta))
             r = KV_NOMEM;
     }
     free(batch.bytes);
@@ -202,14 +211,20 @@ kv_status store_scan(struct kv_op *op, struct kv_cursor *cursor, kv_show *show, 
     return r;
 }
 
-/* ---- totals ------------------------------------------------------------------------------------- */
+/* ---- totals ------------------------------------------------------------------------------- */
 
 void store_stats(struct kv_handle *h, struct kv_stats *out) {
     const struct kv_header *head = kv_header_of(h);
     uint64_t now = kv_clock_ms(), base = 1ULL << h->g.base_shift;
-    *out = (struct kv_stats){.items = store_len(h), .live_bytes = evict_live_bytes(h), .size = kv_load_rlx(&head->size),
-                             .max_size = h->g.max_size, .backed_bytes = segment_watermark(h), .arena_bytes = arena_bytes(h),
-                             .rows = h->g.rows, .nospace = kv_load_rlx(&head->nospace), .damage = kv_load_rlx(&head->damage),
+    *out = (struct kv_stats){.items = store_len(h),
+                             .live_bytes = victim_live_bytes(h),
+                             .size = kv_load_rlx(&head->size),
+                             .max_size = h->g.max_size,
+                             .backed_bytes = segment_watermark(h),
+                             .arena_bytes = arena_bytes(h),
+                             .rows = h->g.rows,
+                             .nospace = kv_load_rlx(&head->nospace),
+                             .damage = kv_load_rlx(&head->damage),
                              .created_ms = head->created_ms};
     for (uint32_t r = 0; r < h->g.rows; r++) {
         struct kv_row *row = kv_row_at(h, r);

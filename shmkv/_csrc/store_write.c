@@ -1,18 +1,22 @@
 /* store_write.c: changing one key.
  *
- * The item is complete in its page before the stripe's lock is taken; under the lock one aligned store of the ref
- * is the commit; the old item is garbage afterwards. Counters and deadlines that an item already has room for are
- * changed in place by one aligned 8-byte store. Nothing is allocated under a lock: when the index needs memory the
- * lock is given back, memory is made, and the lookup starts again. */
+ * The item is complete in its page before the stripe's lock is taken; under the lock one aligned
+ * store of the ref is the commit; the old item is garbage afterwards. Counters and deadlines that
+ * an item already has room for are changed in place by one aligned 8-byte store. Nothing is
+ * allocated under a lock: when the index needs memory the lock is given back, memory is made, and
+ * the lookup starts again. */
 #include "clock.h"
 #include "store.h"
 
 #define KV_PATIENT_ROUNDS 4u
 
-/* ---- making an item ----------------------------------------------------------------------------- */
+/* ---- making an item ----------------------------------------------------------------------- */
 
-static void item_describe(const struct kv_key *key, const struct kv_value *v, uint64_t deadline_ms, struct kv_item *it) {
-    *it = (struct kv_item){.value_len = (uint32_t)(v->len + v->more_len), .key_len = (uint16_t)key->len, .type = v->type};
+static void item_describe(const struct kv_key *key, const struct kv_value *v, uint64_t deadline_ms,
+                          struct kv_item *it) {
+    *it = (struct kv_item){.value_len = (uint32_t)(v->len + v->more_len),
+                           .key_len = (uint16_t)key->len,
+                           .type = v->type};
     if (v->type == KV_TYPE_INT || v->type == KV_TYPE_FLOAT)
         it->flags |= KV_ITEM_COUNTER;
     if (deadline_ms != 0)
@@ -34,7 +38,8 @@ static kv_status check_size(struct kv_op *op, const struct kv_key *key, const st
 }
 
 /* Space for the item, making room as often as it takes. */
-static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_item *it, uint64_t deadline_ms, struct kv_place *place) {
+static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_item *it,
+                            uint64_t deadline_ms, struct kv_place *place) {
     struct kv_handle *h = op->h;
     kv_status r = arena_append(op, s % h->g.appenders, it, deadline_ms, place);
     for (uint32_t round = 0; r == KV_NOPAGE; round++) {
@@ -50,8 +55,8 @@ static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_item *
     return r;
 }
 
-static void fill_item(struct kv_handle *h, const struct kv_place *place, const struct kv_item *it, const struct kv_key *key,
-                      const struct kv_value *v, uint64_t deadline_ms) {
+static void fill_item(struct kv_handle *h, const struct kv_place *place, const struct kv_item *it,
+                      const struct kv_key *key, const struct kv_value *v, uint64_t deadline_ms) {
     unsigned char *item = arena_at(h, place->ref);
     if (it->flags & KV_ITEM_DEADLINE)
         kv_store_rlx(item_word(item, kv_item_deadline_at()), deadline_ms);
@@ -67,7 +72,7 @@ static void fill_item(struct kv_handle *h, const struct kv_place *place, const s
     FAULT(item_filled);
 }
 
-/* ---- publishing --------------------------------------------------------------------------------- */
+/* ---- publishing --------------------------------------------------------------------------- */
 
 struct publication {
     const struct kv_key *key;
@@ -84,7 +89,8 @@ static bool present(const struct kv_slot *slot, bool *expired) {
 }
 
 static bool token_fits(const struct kv_slot *slot, const struct kv_token *token) {
-    return slot->head.version == token->version && item_counter(slot->item, &slot->head) == token->counter;
+    return slot->head.version == token->version &&
+           item_counter(slot->item, &slot->head) == token->counter;
 }
 
 static kv_status condition(const struct publication *p, bool there, const struct kv_slot *slot) {
@@ -97,15 +103,19 @@ static kv_status condition(const struct publication *p, bool there, const struct
     return KV_OK;
 }
 
-static void overwrite_locked(struct kv_op *op, uint32_t s, const struct publication *p, struct kv_slot *slot) {
+static void overwrite_locked(struct kv_op *op, uint32_t s, const struct publication *p,
+                             struct kv_slot *slot) {
     struct kv_handle *h = op->h;
-    kv_store_rlx(&kv_row_own(h)->replaced[p->place->slot], slot->ref); /* a fold suspects this page */
+    kv_store_rlx(&kv_row_own(h)->replaced[p->place->slot],
+                 slot->ref); /* a fold suspects this page */
     FAULT(replaced_noted);
-    table_replace_locked(h, s, slot, p->place->ref, kv_item_bytes(&slot->head), p->place->bytes, false);
+    table_replace_locked(h, s, slot, p->place->ref, kv_item_bytes(&slot->head), p->place->bytes,
+                         false);
     slot_touch(slot);
 }
 
-/* A new key: room in the index. KV_AGAIN: look up again; KV_NOINDEX: unlocked by the caller, then again. */
+/* A new key: room in the index. KV_AGAIN: look up again; KV_NOINDEX: unlocked by the caller, then
+ * again. */
 static kv_status insert_locked(struct kv_op *op, uint32_t s, struct publication *p) {
     struct kv_handle *h = op->h;
     struct kv_slot slot;
@@ -128,7 +138,8 @@ static kv_status insert_locked(struct kv_op *op, uint32_t s, struct publication 
 }
 
 /* One attempt under the lock. *replaced: what is garbage now. */
-static kv_status publish_locked(struct kv_op *op, uint32_t s, struct publication *p, struct kv_slot *replaced) {
+static kv_status publish_locked(struct kv_op *op, uint32_t s, struct publication *p,
+                                struct kv_slot *replaced) {
     kv_status r = table_find(op->h, s, p->key, replaced);
     bool found = r == KV_OK, expired = false;
     if (!found && r != KV_MISS)
@@ -174,8 +185,8 @@ static kv_status publish(struct kv_op *op, uint32_t s, struct publication *p) {
     }
 }
 
-kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_value *value, uint64_t deadline_ms,
-                    enum kv_put mode, const struct kv_token *token) {
+kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_value *value,
+                    uint64_t deadline_ms, enum kv_put mode, const struct kv_token *token) {
     struct kv_handle *h = op->h;
     struct kv_item it;
     struct kv_place place;
@@ -187,7 +198,8 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
         r = store_peek(op, key, &meta);
         if (mode == KV_PUT_ADD)
             r = r == KV_OK ? KV_EXISTS : r == KV_MISS ? KV_OK : r;
-        else if (r == KV_OK && mode == KV_PUT_CAS && (meta.version != token->version || meta.counter != token->counter))
+        else if (r == KV_OK && mode == KV_PUT_CAS &&
+                 (meta.version != token->version || meta.counter != token->counter))
             r = KV_EXISTS;
     }
     if (r != KV_OK)
@@ -208,7 +220,7 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
     return r;
 }
 
-/* ---- delete, pop -------------------------------------------------------------------------------- */
+/* ---- delete, pop -------------------------------------------------------------------------- */
 
 kv_status store_delete(struct kv_op *op, const struct kv_key *key, const struct kv_token *token) {
     struct kv_handle *h = op->h;
@@ -233,7 +245,8 @@ kv_status store_delete(struct kv_op *op, const struct kv_key *key, const struct 
     return expired ? KV_MISS : KV_OK;
 }
 
-kv_status store_pop(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta, kv_alloc *alloc, void *arg) {
+kv_status store_pop(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta,
+                    kv_alloc *alloc, void *arg) {
     if (op->h->readonly)
         return KV_READONLY;
     for (;;) {
@@ -247,7 +260,7 @@ kv_status store_pop(struct kv_op *op, const struct kv_key *key, struct kv_meta *
     }
 }
 
-/* ---- in place ----------------------------------------------------------------------------------- */
+/* ---- in place ----------------------------------------------------------------------------- */
 
 /* Add to the counter at a slot: one 8-byte store, no version. */
 static kv_status incr_locked(struct kv_slot *slot, int64_t delta, int64_t *result) {
@@ -263,7 +276,8 @@ static kv_status incr_locked(struct kv_slot *slot, int64_t delta, int64_t *resul
 }
 
 /* KV_MISS: the key is not there and `initial` says to create it, or not. */
-static kv_status incr_present(struct kv_op *op, const struct kv_key *key, int64_t delta, int64_t *result) {
+static kv_status incr_present(struct kv_op *op, const struct kv_key *key, int64_t delta,
+                              int64_t *result) {
     struct kv_handle *h = op->h;
     uint32_t s = stripe_of(h, key->home);
     struct kv_slot slot;
@@ -280,8 +294,8 @@ static kv_status incr_present(struct kv_op *op, const struct kv_key *key, int64_
     return r;
 }
 
-kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta, const int64_t *initial, uint64_t deadline_ms,
-                     int64_t *result) {
+kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta,
+                     const int64_t *initial, uint64_t deadline_ms, int64_t *result) {
     if (op->h->readonly)
         return KV_READONLY;
     for (;;) {
@@ -297,11 +311,12 @@ kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta, 
     }
 }
 
-/* ---- rewriting ---------------------------------------------------------------------------------- */
+/* ---- rewriting ---------------------------------------------------------------------------- */
 
-/* Publish a new item made of the present value and a tail, if nobody changed it meanwhile (else KV_EXISTS). */
-static kv_status rewrite(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *tail, uint64_t tail_len,
-                         const uint64_t *deadline_ms, uint64_t *new_len) {
+/* Publish a new item made of the present value and a tail, if nobody changed it meanwhile (else
+ * KV_EXISTS). */
+static kv_status rewrite(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *tail,
+                         uint64_t tail_len, const uint64_t *deadline_ms, uint64_t *new_len) {
     struct kv_meta meta;
     struct kv_pin pin;
     const void *data;
@@ -312,19 +327,24 @@ static kv_status rewrite(struct kv_op *op, const struct kv_key *key, uint8_t typ
         store_unpin(op->h, &pin);
         return KV_TYPE;
     }
-    struct kv_value v = {.type = meta.type, .counter = meta.counter, .data = data, .len = meta.value_len, .more = tail,
+    struct kv_value v = {.type = meta.type,
+                         .counter = meta.counter,
+                         .data = data,
+                         .len = meta.value_len,
+                         .more = tail,
                          .more_len = tail_len};
     struct kv_token token = kv_token_of(&meta);
     struct kv_key as_stored = *key;
     as_stored.is_str = (meta.flags & KV_ITEM_KEY_STR) != 0;
-    r = store_put(op, &as_stored, &v, deadline_ms != NULL ? *deadline_ms : meta.deadline_ms, KV_PUT_CAS, &token);
+    r = store_put(op, &as_stored, &v, deadline_ms != NULL ? *deadline_ms : meta.deadline_ms,
+                  KV_PUT_CAS, &token);
     store_unpin(op->h, &pin);
     *new_len = v.len + v.more_len;
     return r;
 }
 
-kv_status store_append(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *data, uint64_t len,
-                       uint64_t *new_len) {
+kv_status store_append(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *data,
+                       uint64_t len, uint64_t *new_len) {
     if (op->h->readonly)
         return KV_READONLY;
     for (;;) {
@@ -389,7 +409,8 @@ kv_status store_rename(struct kv_op *op, const struct kv_key *from, const struct
         kv_status r = store_pin(op, from, &meta, &pin, &data);
         if (r != KV_OK)
             return r;
-        struct kv_value v = {.type = meta.type, .counter = meta.counter, .data = data, .len = meta.value_len};
+        struct kv_value v = {
+            .type = meta.type, .counter = meta.counter, .data = data, .len = meta.value_len};
         bool same = from->len == to->len && memcmp(from->data, to->data, to->len) == 0;
         if (!same)
             r = store_put(op, to, &v, meta.deadline_ms, KV_PUT_SET, NULL);

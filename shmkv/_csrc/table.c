@@ -1,13 +1,13 @@
 /* table.c: buckets, commit points, splitting, recovery.
  *
- * Lookup. A key's path starts at its home bucket and goes on by its own odd stride through all 64 buckets
- * of its index segment. The overflow count of a bucket is the number of items whose path passed through it
- * to a later bucket; zero ends a search. It is raised before such an item appears and lowered after it is
- * gone, so it is never too low, whoever dies where.
+ * Lookup. A key's path starts at its home bucket and goes on by its own odd stride through all 64
+ * buckets of its index segment. The overflow count of a bucket is the number of items whose path
+ * passed through it to a later bucket; zero ends a search. It is raised before such an item appears
+ * and lowered after it is gone, so it is never too low, whoever dies where.
  *
- * Tags are compared twelve at a time: 64 B buckets after the idea of F14 (Bronson, Shi 2019) and Swiss tables
- * (Kulukundis 2017), with overflow counts instead of tombstones as in F14. Splitting is extendible
- * hashing (Fagin, Nievergelt, Pippenger, Strong 1979), one directory per stripe. */
+ * Tags are compared twelve at a time: 64 B buckets after the idea of F14 (Bronson, Shi 2019) and
+ * Swiss tables (Kulukundis 2017), with overflow counts instead of tombstones as in F14. Splitting
+ * is extendible hashing (Fagin, Nievergelt, Pippenger, Strong 1979), one directory per stripe. */
 #include "table.h"
 
 #include "clock.h"
@@ -16,7 +16,7 @@
 #include <emmintrin.h>
 #endif
 
-/* ---- lookup ------------------------------------------------------------------------------------- */
+/* ---- lookup ------------------------------------------------------------------------------- */
 
 struct tags {
     uint32_t match; /* bit i: tag i equals */
@@ -28,7 +28,8 @@ static inline struct tags match_tags(const struct kv_bucket *b, uint8_t tag) {
     uint64_t low = kv_load_rlx(&w[0]), high = kv_load_rlx(&w[1]);
     struct tags t = {.overflow = (uint8_t)(high >> 56)};
 #if defined(__SSE2__)
-    __m128i eq = _mm_cmpeq_epi8(_mm_set_epi64x((long long)high, (long long)low), _mm_set1_epi8((char)tag));
+    __m128i eq =
+        _mm_cmpeq_epi8(_mm_set_epi64x((long long)high, (long long)low), _mm_set1_epi8((char)tag));
     t.match = (uint32_t)_mm_movemask_epi8(eq) & 0xFFFu;
 #else
     for (unsigned i = 0; i < KV_SLOTS; i++) {
@@ -46,7 +47,8 @@ static inline struct kv_bucket *segment_of(struct kv_handle *h, uint32_t s, uint
     return arena_segment_ok(h, segment) ? arena_segment(h, segment) : NULL;
 }
 
-kv_status table_find(struct kv_handle *h, uint32_t s, const struct kv_key *key, struct kv_slot *slot) {
+kv_status table_find(struct kv_handle *h, uint32_t s, const struct kv_key *key,
+                     struct kv_slot *slot) {
     struct kv_bucket *segment = segment_of(h, s, key->hash);
     if (segment == NULL)
         return KV_CORRUPT;
@@ -78,7 +80,8 @@ kv_status table_find(struct kv_handle *h, uint32_t s, const struct kv_key *key, 
     return KV_MISS;
 }
 
-kv_status table_find_ref(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref ref, struct kv_slot *slot) {
+kv_status table_find_ref(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref ref,
+                         struct kv_slot *slot) {
     struct kv_bucket *segment = segment_of(h, s, hash);
     if (segment == NULL)
         return KV_CORRUPT;
@@ -99,7 +102,7 @@ kv_status table_find_ref(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref 
     return KV_MISS;
 }
 
-/* ---- change ------------------------------------------------------------------------------------- */
+/* ---- change ------------------------------------------------------------------------------- */
 
 kv_status table_lock(struct kv_op *op, uint32_t s) {
     kv_status r = lock_take(op, &stripe_at(op->h, s)->lock);
@@ -111,7 +114,8 @@ kv_status table_lock(struct kv_op *op, uint32_t s) {
     return r;
 }
 
-kv_status table_room_locked(struct kv_handle *h, uint32_t s, uint64_t hash, bool any_length, struct kv_slot *slot) {
+kv_status table_room_locked(struct kv_handle *h, uint32_t s, uint64_t hash, bool any_length,
+                            struct kv_slot *slot) {
     struct kv_bucket *segment = segment_of(h, s, hash);
     if (segment == NULL)
         return KV_CORRUPT;
@@ -147,7 +151,8 @@ static void path_count(struct kv_handle *h, uint32_t s, uint64_t hash, uint32_t 
 }
 
 static void raise_version(struct kv_stripe *st) {
-    kv_store_rel(&st->ver, kv_load_rlx(&st->ver) + 1); /* release: pairs with the reader's first load */
+    kv_store_rel(&st->ver,
+                 kv_load_rlx(&st->ver) + 1); /* release: pairs with the reader's first load */
     FAULT(version_raised);
 }
 
@@ -163,22 +168,24 @@ static void item_set_version(struct kv_handle *h, kv_ref ref, struct kv_stripe *
     FAULT(item_version);
 }
 
-void table_insert_locked(struct kv_handle *h, uint32_t s, uint64_t hash, struct kv_slot *slot, kv_ref ref, uint64_t bytes) {
+void table_insert_locked(struct kv_handle *h, uint32_t s, uint64_t hash, struct kv_slot *slot,
+                         kv_ref ref, uint64_t bytes) {
     struct kv_stripe *st = stripe_at(h, s);
     path_count(h, s, hash, slot->steps, true);
     kv_store_rlx(&slot->bucket->tag[slot->index], kv_hash_tag(hash));
     FAULT(tag_stored);
     slot_set_counter(slot, 0);
     item_set_version(h, ref, st);
-    kv_store_rel(&slot->bucket->ref[slot->index], ref); /* commit; release: the item before the ref */
+    kv_store_rel(&slot->bucket->ref[slot->index],
+                 ref); /* commit; release: the item before the ref */
     FAULT(ref_inserted);
     raise_version(st);
     stripe_counts(st, 1, bytes);
     slot->ref = ref;
 }
 
-void table_replace_locked(struct kv_handle *h, uint32_t s, struct kv_slot *slot, kv_ref ref, uint64_t old_bytes,
-                          uint64_t new_bytes, bool keep_version) {
+void table_replace_locked(struct kv_handle *h, uint32_t s, struct kv_slot *slot, kv_ref ref,
+                          uint64_t old_bytes, uint64_t new_bytes, bool keep_version) {
     struct kv_stripe *st = stripe_at(h, s);
     if (!keep_version)
         item_set_version(h, ref, st);
@@ -189,7 +196,8 @@ void table_replace_locked(struct kv_handle *h, uint32_t s, struct kv_slot *slot,
         stripe_counts(st, 0, new_bytes - old_bytes);
 }
 
-void table_remove_locked(struct kv_handle *h, uint32_t s, uint64_t hash, struct kv_slot *slot, uint64_t bytes) {
+void table_remove_locked(struct kv_handle *h, uint32_t s, uint64_t hash, struct kv_slot *slot,
+                         uint64_t bytes) {
     struct kv_stripe *st = stripe_at(h, s);
     kv_store_rel(&slot->bucket->ref[slot->index], 0u); /* commit */
     FAULT(ref_removed);
@@ -198,7 +206,7 @@ void table_remove_locked(struct kv_handle *h, uint32_t s, uint64_t hash, struct 
     stripe_counts(st, (uint32_t)-1, (uint64_t)0 - bytes);
 }
 
-/* ---- split -------------------------------------------------------------------------------------- */
+/* ---- split -------------------------------------------------------------------------------- */
 
 struct half {
     uint32_t number;
@@ -240,8 +248,8 @@ static void build_slot(struct kv_bucket *segment, uint64_t hash, kv_ref ref, uin
     }
 }
 
-static kv_status build_halves(struct kv_handle *h, struct kv_bucket *old, uint32_t shift, struct half half[2],
-                              uint32_t *dropped, uint64_t *dropped_bytes) {
+static kv_status build_halves(struct kv_handle *h, struct kv_bucket *old, uint32_t shift,
+                              struct half half[2], uint32_t *dropped, uint64_t *dropped_bytes) {
     uint64_t now = kv_clock_ms();
     for (uint32_t b = 0; b < KV_BUCKETS; b++)
         for (uint32_t i = 0; i < KV_SLOTS; i++) {
@@ -261,7 +269,8 @@ static kv_status build_halves(struct kv_handle *h, struct kv_bucket *old, uint32
             }
             uint64_t hash = kv_hash(item_key(item, &it), it.key_len, h->seed);
             struct kv_slot slot = {.bucket = &old[b], .index = i};
-            build_slot(half[kv_hash_dir(hash, h->g.dir_bits) >> shift & 1].segment, hash, ref, slot_counter(&slot));
+            build_slot(half[kv_hash_dir(hash, h->g.dir_bits) >> shift & 1].segment, hash, ref,
+                       slot_counter(&slot));
         }
     FAULT(halves_built);
     return KV_OK;
@@ -299,7 +308,7 @@ kv_status table_split_locked(struct kv_handle *h, uint32_t s, uint64_t hash) {
     return KV_OK;
 }
 
-/* ---- recovery ----------------------------------------------------------------------------------- */
+/* ---- recovery ----------------------------------------------------------------------------- */
 
 /* A split that died among its directory stores: the shallowest entry claims its aligned block. */
 static kv_status recover_directory(struct kv_handle *h, uint32_t s) {
@@ -318,7 +327,8 @@ static kv_status recover_directory(struct kv_handle *h, uint32_t s) {
             i = from + span - 1;
         }
     for (uint32_t i = 0; i < n; i++)
-        if (!arena_segment_ok(h, kv_dir_segment(kv_load_rlx(&dir[i]))) || kv_dir_depth(kv_load_rlx(&dir[i])) > bits)
+        if (!arena_segment_ok(h, kv_dir_segment(kv_load_rlx(&dir[i]))) ||
+            kv_dir_depth(kv_load_rlx(&dir[i])) > bits)
             return KV_CORRUPT;
     return KV_OK;
 }
@@ -338,7 +348,8 @@ static void recover_segments(struct kv_handle *h, uint32_t s) {
             continue;
         uint32_t first = (uint32_t)(base_offset(h, base) / KV_INDEX_BYTES);
         for (uint32_t i = 0; i < h->g.index_per_base; i++)
-            if (kv_load_rlx(&page_at(h, base)->segment[i]) == s + 1 && !directory_names(h, s, first + i))
+            if (kv_load_rlx(&page_at(h, base)->segment[i]) == s + 1 &&
+                !directory_names(h, s, first + i))
                 arena_index_give(h, first + i);
     }
 }
@@ -365,7 +376,8 @@ static void recover_counts(struct kv_handle *h, uint32_t s) {
 }
 
 /* The version rises after the directory is whole and before a segment is freed: a reader that went
- * through a half that is taken back, or through the old segment of a finished split, looks again. */
+ * through a half that is taken back, or through the old segment of a finished split, looks again.
+ */
 kv_status table_recover_locked(struct kv_handle *h, uint32_t s) {
     FAULT(recovery_begun);
     kv_status r = recover_directory(h, s);
@@ -377,7 +389,7 @@ kv_status table_recover_locked(struct kv_handle *h, uint32_t s) {
     return KV_OK;
 }
 
-/* ---- damage ------------------------------------------------------------------------------------- */
+/* ---- damage ------------------------------------------------------------------------------- */
 
 static void sweep_segment(struct kv_bucket *b, kv_ref from, kv_ref to) {
     for (uint32_t k = 0; k < KV_BUCKETS * KV_SLOTS; k++) {
@@ -410,7 +422,7 @@ kv_status table_sweep(struct kv_op *op, kv_ref from, kv_ref to) {
     return KV_OK;
 }
 
-/* ---- creation ----------------------------------------------------------------------------------- */
+/* ---- creation ----------------------------------------------------------------------------- */
 
 void table_format(struct kv_handle *h) {
     uint32_t base = 0;

@@ -1,8 +1,9 @@
 /* table.h: how an item is found. Stripes, directories, index segments, buckets.
  *
- * Owns the index and its commit points. Functions ending in _locked want the stripe's lock held and have
- * seen it repaired; the others may run at any time and their result counts only if the stripe's version is
- * unchanged afterwards. Does not know: where memory comes from, what a value means, deadlines of readers. */
+ * Owns the index and its commit points. Functions ending in _locked want the stripe's lock held and
+ * have seen it repaired; the others may run at any time and their result counts only if the
+ * stripe's version is unchanged afterwards. Does not know: where memory comes from, what a value
+ * means, deadlines of readers. */
 #ifndef KV_TABLE_H
 #define KV_TABLE_H
 
@@ -40,29 +41,38 @@ static inline uint32_t *directory_at(const struct kv_handle *h, uint32_t s) {
     return (uint32_t *)(void *)(h->base + h->g.off_dirs) + ((size_t)s << h->g.dir_bits);
 }
 
-static inline struct kv_key kv_key_make(const struct kv_handle *h, const void *data, uint32_t len, bool is_str) {
+static inline struct kv_key kv_key_make(const struct kv_handle *h, const void *data, uint32_t len,
+                                        bool is_str) {
     uint64_t hash = kv_hash(data, len, h->seed);
     return (struct kv_key){data, len, is_str, hash, hash};
 }
 
 /* KV_OK, KV_MISS, KV_CORRUPT (or a change meanwhile). */
-kv_status table_find(struct kv_handle *h, uint32_t s, const struct kv_key *key, struct kv_slot *slot);
+kv_status table_find(struct kv_handle *h, uint32_t s, const struct kv_key *key,
+                     struct kv_slot *slot);
 /* The slot that holds this ref, by hash; no key is compared. Fills bucket, index, steps, ref. */
-kv_status table_find_ref(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref ref, struct kv_slot *slot);
+kv_status table_find_ref(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref ref,
+                         struct kv_slot *slot);
 
 /* Lock a stripe and repair it if its owner died. KV_OK, KV_BUSY, KV_INTR, KV_CORRUPT. */
 kv_status table_lock(struct kv_op *op, uint32_t s);
-static inline void table_unlock(struct kv_handle *h, uint32_t s) { lock_give(&stripe_at(h, s)->lock); }
+static inline void table_unlock(struct kv_handle *h, uint32_t s) {
+    lock_give(&stripe_at(h, s)->lock);
+}
 
-/* A free slot on the key's path. KV_OK; KV_AGAIN: only by a split; `any_length`: take any, KV_FULL: none. */
-kv_status table_room_locked(struct kv_handle *h, uint32_t s, uint64_t hash, bool any_length, struct kv_slot *slot);
+/* A free slot on the key's path. KV_OK; KV_AGAIN: only by a split; `any_length`: take any, KV_FULL:
+ * none. */
+kv_status table_room_locked(struct kv_handle *h, uint32_t s, uint64_t hash, bool any_length,
+                            struct kv_slot *slot);
 /* The key's home bucket. */
 kv_status table_home_locked(struct kv_handle *h, uint32_t s, uint64_t hash, struct kv_slot *slot);
 /* Commit points. `bytes` are rounded item sizes, for the stripe's counts. */
-void table_insert_locked(struct kv_handle *h, uint32_t s, uint64_t hash, struct kv_slot *slot, kv_ref ref, uint64_t bytes);
-void table_replace_locked(struct kv_handle *h, uint32_t s, struct kv_slot *slot, kv_ref ref, uint64_t old_bytes,
-                          uint64_t new_bytes, bool keep_version);
-void table_remove_locked(struct kv_handle *h, uint32_t s, uint64_t hash, struct kv_slot *slot, uint64_t bytes);
+void table_insert_locked(struct kv_handle *h, uint32_t s, uint64_t hash, struct kv_slot *slot,
+                         kv_ref ref, uint64_t bytes);
+void table_replace_locked(struct kv_handle *h, uint32_t s, struct kv_slot *slot, kv_ref ref,
+                          uint64_t old_bytes, uint64_t new_bytes, bool keep_version);
+void table_remove_locked(struct kv_handle *h, uint32_t s, uint64_t hash, struct kv_slot *slot,
+                         uint64_t bytes);
 /* Split the segment of this hash. KV_OK; KV_NOINDEX: make an index page first; KV_FULL: cannot. */
 kv_status table_split_locked(struct kv_handle *h, uint32_t s, uint64_t hash);
 /* After a dead owner; repeatable. */

@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 enum kv_wait_result kv_wait(uint32_t *word, uint32_t seen, uint64_t ns) {
-    struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+    struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000u),
+                             .tv_nsec = (long)(ns % 1000000000u)};
     if (syscall(SYS_futex, word, FUTEX_WAIT, seen, &limit, NULL, 0) == 0)
         return KV_WOKEN;
     if (errno == ETIMEDOUT)

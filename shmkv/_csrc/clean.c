@@ -1,0 +1,208 @@
+/* clean.c: cleaning a page.
+ *
+ * Cleaning: CLOSED -> CLEANING(n); no reservation names the run (else back); every item is looked
+ * up under its stripe's lock: garbage is skipped, expired and unwanted items lose their ref, the
+ * others are copied and their ref replaced; after the last one nothing points into the run, and
+ * taking each stripe's lock has repaired whatever a dead writer left there. Then a full fence, no
+ * pin in the run, and it is TAKEN(n). Death at any step: the page is CLOSED again by the fold, with
+ * more garbage in it than before.
+ *
+ * Copies are bounded by the rule "lap 8": in one episode, once 8 k times the wanted bytes were
+ * copied, only items with a counter above k are kept. */
+#include "clean.h"
+
+#include "clock.h"
+
+#define KV_STRIPE_PATIENCE_NS 20000000u
+#define KV_LAP                8u
+
+/* ---- one item ----------------------------------------------------------------------------- */
+
+/* Wait for a stripe, but not as long as the operation may: there are other pages. */
+static kv_status lock_patiently(struct kv_op *op, uint32_t s) {
+    uint64_t saved = op->deadline_ns, soon = kv_clock_ns() + KV_STRIPE_PATIENCE_NS;
+    if (lock_try(op, &stripe_at(op->h, s)->lock) == KV_OK)
+        return KV_OK;
+    op->deadline_ns = saved != 0 && saved < soon ? saved : soon;
+    kv_status r = table_lock(op, s);
+    op->deadline_ns = saved;
+    return r;
+}
+
+static bool keep_item(const struct episode *ep, enum clean_mode mode, const struct kv_slot *slot,
+                      uint8_t flags) {
+    uint64_t lap = ep->copied / (KV_LAP * ep->goal);
+    if (mode == KEEP_LIVE || (flags & KV_ITEM_KEEP))
+        return true;
+    return slot_counter(slot) > lap;
+}
+
+static void copy_words_again(struct kv_handle *h, kv_ref to, const unsigned char *from,
+                             const struct kv_item *it) {
+    unsigned char *dst = arena_at(h, to);
+    if (it->flags & KV_ITEM_DEADLINE)
+        kv_store_rlx(item_word(dst, kv_item_deadline_at()), item_deadline(from, it));
+    if (it->flags & KV_ITEM_COUNTER)
+        kv_store_rlx(item_word(dst, kv_item_counter_at(it->flags)), item_counter(from, it));
+    FAULT(relocate_words);
+}
+
+/* Copy an item elsewhere and move its ref, unless somebody changed it meanwhile. */
+static kv_status relocate(struct episode *ep, uint32_t s, uint64_t hash, kv_ref ref,
+                          enum clean_mode mode) {
+    struct kv_op *op = ep->op;
+    struct kv_handle *h = op->h;
+    struct kv_item it;
+    struct kv_slot slot;
+    struct kv_place place;
+    const unsigned char *item = arena_item(h, ref, &it);
+    if (item == NULL)
+        return KV_CORRUPT;
+    kv_status r = arena_append(op, h->g.appenders, &it, item_deadline(item, &it), &place);
+    if (r != KV_OK)
+        return r;
+    uint64_t bytes = place.bytes;
+    kv_copy_in(arena_at(h, place.ref) + sizeof it, item + sizeof it, bytes - sizeof it);
+    kv_store_rlx(&kv_row_own(h)->replaced[place.slot], ref);
+    FAULT(relocate_copied);
+    r = lock_patiently(op, s);
+    if (r != KV_OK) {
+        place_done(h, &place, false);
+        return r;
+    }
+    bool moved = table_find_ref(h, s, hash, ref, &slot) == KV_OK;
+    if (moved) {
+        copy_words_again(h, place.ref, item, &it);
+        table_replace_locked(h, s, &slot, place.ref, bytes, bytes, true);
+        if (mode == MAY_EVICT && slot_counter(&slot) > 0)
+            slot_set_counter(&slot, slot_counter(&slot) - 1);
+    }
+    table_unlock(h, s);
+    if (moved) {
+        arena_dead(h, ref, bytes);
+        ep->copied += bytes;
+        row_count(h, KV_STAT_COPIED, bytes);
+    }
+    place_done(h, &place, moved);
+    return KV_OK;
+}
+
+/* Decide about one item under its stripe's lock. */
+static kv_status clean_item(struct episode *ep, kv_ref ref, const unsigned char *item,
+                            const struct kv_item *it, enum clean_mode mode) {
+    struct kv_op *op = ep->op;
+    struct kv_handle *h = op->h;
+    uint64_t hash = kv_hash(item_key(item, it), it->key_len, h->seed);
+    uint32_t s = stripe_of(h, hash);
+    struct kv_slot slot;
+    for (;;) {
+        kv_status r = lock_patiently(op, s);
+        if (r != KV_OK)
+            return r;
+        r = table_find_ref(h, s, hash, ref, &slot);
+        if (r != KV_OK) { /* garbage */
+            table_unlock(h, s);
+            return r == KV_MISS ? KV_OK : r;
+        }
+        bool expired = kv_clock_passed(item_deadline(item, it));
+        if (expired || !keep_item(ep, mode, &slot, it->flags)) {
+            table_remove_locked(h, s, hash, &slot, kv_item_bytes(it));
+            table_unlock(h, s);
+            arena_dead(h, ref, kv_item_bytes(it));
+            row_count(h, expired ? KV_STAT_EXPIRED : KV_STAT_EVICTED, 1);
+            return KV_OK;
+        }
+        table_unlock(h, s);
+        r = relocate(ep, s, hash, ref, mode);
+        if (r != KV_NOPAGE || mode == KEEP_LIVE || (it->flags & KV_ITEM_KEEP))
+            return r;
+        ep->copied = 3 * KV_LAP * ep->goal; /* no place for it: everything may leave */
+    }
+}
+
+/* ---- one page ----------------------------------------------------------------------------- */
+
+static kv_status walk(struct episode *ep, uint32_t head, uint32_t run, enum clean_mode mode) {
+    struct kv_handle *h = ep->op->h;
+    kv_ref first = base_ref(h, head);
+    uint32_t tail = kv_load_acq(&page_at(h, head)->tail), at = 0;
+    bool damaged = tail > (uint64_t)run * base_granules(h);
+    while (at < tail && !damaged) {
+        struct kv_item it;
+        const unsigned char *item = arena_item(h, first + at, &it);
+        damaged = item == NULL || at + kv_item_bytes(&it) / KV_GRANULE > tail;
+        if (damaged)
+            break;
+        kv_status r = clean_item(ep, first + at, item, &it, mode);
+        if (r != KV_OK)
+            return r;
+        at += (uint32_t)(kv_item_bytes(&it) / KV_GRANULE);
+    }
+    if (!damaged)
+        return KV_OK;
+    (void)kv_add_rlx(&kv_header_of(h)->damage, 1u);
+    return table_sweep(ep->op, first, first + run * base_granules(h));
+}
+
+/* CLOSED -> TAKEN by us. KV_AGAIN: blocked for now. KV_NOPAGE: no place for what is alive in it. */
+kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode) {
+    struct kv_op *op = ep->op;
+    struct kv_handle *h = op->h;
+    uint64_t closed = page_word(h, head);
+    uint32_t run = page_run(closed), owner = 0;
+    if (kv_page_state(closed) != KV_CLOSED || head + (uint64_t)run > h->g.bases_max ||
+        arena_pinned(h, head, run))
+        return KV_AGAIN;
+    uint64_t cleaning = kv_page_make(KV_CLEANING, kv_page_queue(closed), run, kv_number(h));
+    if (!arena_move(h, head, closed, cleaning))
+        return KV_AGAIN;
+    FAULT(page_cleaning);
+    kv_status r = KV_OK;
+    if (arena_reserved(h, head, run, &owner)) {
+        op->owner = owner;
+        r = KV_AGAIN;
+    }
+    if (r == KV_OK)
+        r = walk(ep, head, run, mode);
+    if (r != KV_OK) {
+        (void)arena_move(h, head, cleaning, closed);
+        FAULT(page_cleaning_stopped);
+        if (owner != 0 && !row_alive(h, owner))
+            (void)fold_dead(op, owner);
+        return r == KV_BUSY ? KV_AGAIN : r;
+    }
+    kv_fence_seq(); /* pairs with pin_aim: either we see the pin or its owner sees the raised
+                       version */
+    bool pinned = arena_pinned(h, head, run);
+    (void)arena_move(h, head, cleaning,
+                     kv_page_make(pinned ? KV_LIMBO : KV_TAKEN, 0, run, pinned ? 0 : kv_number(h)));
+    FAULT(page_cleaned);
+    row_count(h, KV_STAT_CLEANED, 1);
+    return pinned ? KV_AGAIN : KV_OK;
+}
+
+/* LIMBO -> TAKEN by us, if nobody reads there any more. */
+bool clean_limbo(struct kv_handle *h, uint32_t head, uint64_t w) {
+    uint64_t taken = kv_page_make(KV_TAKEN, 0, page_run(w), kv_number(h));
+    if (!arena_move(h, head, w, taken))
+        return false;
+    FAULT(limbo_taken);
+    kv_fence_seq();
+    if (!arena_pinned(h, head, page_run(w)))
+        return true;
+    (void)arena_move(h, head, taken, w);
+    FAULT(limbo_again);
+    return false;
+}
+
+bool is_blocked(const struct episode *ep, uint32_t head) {
+    for (uint32_t i = 0; i < ep->blocked_count; i++)
+        if (ep->blocked[i] == head)
+            return true;
+    return ep->blocked_count == KV_BLOCKED;
+}
+
+void block(struct episode *ep, uint32_t head) {
+    if (ep->blocked_count < KV_BLOCKED)
+        ep->blocked[ep->blocked_count++] = head;
+}

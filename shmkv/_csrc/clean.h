@@ -1,0 +1,32 @@
+/* clean.h: emptying one page.
+ *
+ * Owns the walk over a page and what happens to each item in it. Knows nothing of which page to
+ * choose. */
+#ifndef KV_CLEAN_H
+#define KV_CLEAN_H
+
+#include "fold.h"
+
+#define KV_BLOCKED 32u
+
+enum clean_mode { KEEP_LIVE, MAY_EVICT };
+
+/* One operation's work of making room, by one holder of a cleaner slot. */
+struct episode {
+    struct kv_op *op;
+    uint64_t goal;                /* bytes to gain */
+    uint64_t copied;              /* bytes moved so far */
+    uint32_t slot;                /* cleaner slot held */
+    uint32_t blocked[KV_BLOCKED]; /* heads to leave alone for now */
+    uint32_t blocked_count;
+};
+
+/* CLOSED -> TAKEN by us. KV_AGAIN: blocked for now. KV_NOPAGE: no place for what is alive in it. */
+kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode);
+/* LIMBO -> TAKEN by us, if nobody reads there any more. */
+bool clean_limbo(struct kv_handle *h, uint32_t head, uint64_t word);
+
+bool is_blocked(const struct episode *ep, uint32_t head);
+void block(struct episode *ep, uint32_t head);
+
+#endif

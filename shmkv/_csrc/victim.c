@@ -1,0 +1,131 @@
+/* victim.c: a look at all pages, and the choice among them. */
+#include "victim.h"
+
+#include "clock.h"
+
+uint64_t victim_live_bytes(struct kv_handle *h) {
+    uint64_t sum = 0;
+    for (uint32_t s = 0; s < h->g.stripes; s++)
+        sum += kv_load_rlx(&stripe_at(h, s)->live);
+    return sum;
+}
+
+/* ---- choosing ----------------------------------------------------------------------------- */
+
+struct census {
+    uint32_t oldest, dirtiest; /* heads, or KV_NO_BASE */
+    uint64_t oldest_birth;
+    uint64_t dirt, dirt_of; /* garbage and size of the dirtiest, granules */
+    uint64_t expired;       /* garbage beyond what is counted dead, granules */
+    uint32_t freed;         /* pages that came out of limbo */
+    uint32_t closed;        /* candidates seen, blocked ones too */
+};
+
+static void census_page(struct episode *ep, struct census *c, uint32_t head, uint32_t run,
+                        uint64_t now) {
+    struct kv_handle *h = ep->op->h;
+    struct kv_page *p = page_at(h, head);
+    uint64_t garbage = page_garbage(h, head, now), dead = kv_load_rlx(&p->dead);
+    uint64_t birth = kv_load_rlx(&p->birth), size = (uint64_t)run * base_granules(h);
+    c->expired += garbage > dead ? garbage - dead : 0;
+    c->closed++;
+    if (is_blocked(ep, head))
+        return;
+    if (c->oldest == KV_NO_BASE || birth < c->oldest_birth) {
+        c->oldest = head;
+        c->oldest_birth = birth;
+    }
+    if (c->dirtiest == KV_NO_BASE || garbage * c->dirt_of > c->dirt * size) {
+        c->dirtiest = head;
+        c->dirt = garbage;
+        c->dirt_of = size;
+    }
+}
+
+static void census_take(struct episode *ep, struct census *c) {
+    struct kv_handle *h = ep->op->h;
+    uint32_t limit = arena_bases(h);
+    uint64_t now = kv_clock_ms();
+    *c = (struct census){.oldest = KV_NO_BASE, .dirtiest = KV_NO_BASE};
+    for (uint32_t i = 0; i < limit;) {
+        uint64_t w = page_word(h, i);
+        uint32_t run = page_run(w);
+        if (kv_page_state(w) == KV_CLOSED)
+            census_page(ep, c, i, run, now);
+        else if (kv_page_state(w) == KV_LIMBO && clean_limbo(h, i, w)) {
+            arena_give(h, i, kv_number(h));
+            c->freed++;
+        }
+        i += run;
+    }
+}
+
+/* KV_OK with a page and a mode; KV_FULL; KV_AGAIN: all candidates are blocked for now. */
+static kv_status choose_victim(struct episode *ep, const struct census *c, uint32_t *head,
+                               enum clean_mode *mode) {
+    struct kv_handle *h = ep->op->h;
+    bool evicting = h->options & KV_OPT_EVICT;
+    uint64_t live = victim_live_bytes(h), expired = c->expired * KV_GRANULE;
+    live = live > expired ? live - expired : 0;
+    uint64_t share = !evicting ? 64 : victim_below_watermark(h, live) ? 32 : 5;
+    if (c->dirtiest != KV_NO_BASE && c->dirt * share >= c->dirt_of) {
+        *head = c->dirtiest;
+        *mode = KEEP_LIVE;
+        return KV_OK;
+    }
+    if (evicting && c->oldest != KV_NO_BASE) {
+        *head = c->oldest;
+        *mode = MAY_EVICT;
+        return KV_OK;
+    }
+    return c->closed > 0 && ep->blocked_count > 0 ? KV_AGAIN : KV_FULL;
+}
+
+/* Nothing closed to clean: close what is open. Small stores, or many appenders. */
+kv_status victim_close_open(struct kv_op *op) {
+    for (uint32_t k = 0; k <= op->h->g.appenders; k++) {
+        kv_status r = arena_close(op, k, KV_NO_BASE);
+        if (r != KV_OK)
+            return r;
+    }
+    return KV_OK;
+}
+
+/* Clean one page into the pool. */
+kv_status victim_step(struct episode *ep) {
+    struct kv_op *op = ep->op;
+    struct census c;
+    bool closed_open = false;
+    for (;;) {
+        uint32_t head;
+        enum clean_mode mode;
+        census_take(ep, &c);
+        if (c.freed > 0)
+            return KV_OK;
+        kv_status r = choose_victim(ep, &c, &head, &mode);
+        if (r == KV_FULL && !closed_open) {
+            closed_open = true;
+            r = victim_close_open(op);
+            if (r != KV_OK)
+                return r;
+            continue;
+        }
+        if (r == KV_AGAIN) { /* everything is blocked: wait for somebody to finish */
+            ep->blocked_count = 0;
+            r = lock_idle(op);
+            if (r != KV_OK)
+                return r;
+            continue;
+        }
+        if (r != KV_OK)
+            return r;
+        r = clean_page(ep, head, mode);
+        if (r == KV_OK) {
+            arena_give(op->h, head, kv_number(op->h));
+            return KV_OK;
+        }
+        if (r != KV_AGAIN && r != KV_NOPAGE)
+            return r;
+        block(ep, head);
+    }
+}
