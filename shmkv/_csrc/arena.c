@@ -202,9 +202,13 @@ bool arena_pinned(struct kv_handle *h, uint32_t head, uint32_t run) {
 /* ---- garbage ------------------------------------------------------------------------------ */
 
 void arena_dead(struct kv_handle *h, kv_ref ref, uint64_t bytes) {
-    uint32_t head = page_head(h, ref_base(h, ref));
-    if (head != KV_NO_BASE)
-        (void)kv_add_rlx(&page_at(h, head)->dead, (uint32_t)(bytes / KV_GRANULE));
+    uint32_t head = page_head(h, ref_base(h, ref)), more = (uint32_t)(bytes / KV_GRANULE);
+    if (head == KV_NO_BASE)
+        return;
+    struct kv_page *p = page_at(h, head);
+    uint32_t dead = kv_add_rlx(&p->dead, more), tidy = page_run(page_word(h, head)) * base_granules(h) / 8 * 7;
+    if (dead < tidy && dead + more >= tidy) /* crossed by this item: worth cleaning before taking more */
+        kv_store_rlx(&kv_header_of(h)->tidy_hint, head + 1);
 }
 
 /* Items of bucket i expire within 4^i seconds of the page's opening; later ones are not recorded.
@@ -375,6 +379,8 @@ static kv_status append_log(struct kv_op *op, uint32_t k, const struct kv_item *
                 arena_give(h, fresh, kv_number(h));
             return KV_OK;
         }
+        if (!op->tidied && kv_load_rlx(&kv_header_of(h)->tidy_hint) != 0)
+            return KV_NOPAGE; /* reuse before taking more: the caller tidies and asks again */
         s = take_log_page(op, place->bytes, k == h->g.appenders ? KV_TAKE_PRIVILEGED : 0, &fresh);
         if (s != KV_OK)
             return s;

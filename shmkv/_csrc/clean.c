@@ -20,9 +20,9 @@
 
 /* Wait for a stripe, but not as long as the operation may: there are other pages. */
 static kv_status lock_patiently(struct kv_op *op, uint32_t s) {
-    uint64_t saved = op->deadline_ns, soon = kv_clock_ns() + KV_STRIPE_PATIENCE_NS;
     if (lock_try(op, &stripe_at(op->h, s)->lock) == KV_OK)
         return KV_OK;
+    uint64_t saved = op->deadline_ns, soon = kv_clock_ns() + KV_STRIPE_PATIENCE_NS;
     op->deadline_ns = saved != 0 && saved < soon ? saved : soon;
     kv_status r = table_lock(op, s);
     op->deadline_ns = saved;
@@ -87,14 +87,27 @@ static kv_status relocate(struct episode *ep, uint32_t s, uint64_t hash, kv_ref 
     return KV_OK;
 }
 
+/* Is the item garbage? Without a lock, so "yes" only says that no ref leads here and none ever will again: a
+ * writer that replaced it may not have raised the version yet. visit_stripes() waits for that. */
+static bool is_garbage(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref ref) {
+    struct kv_slot slot;
+    struct kv_stripe *st = stripe_at(h, s);
+    uint64_t seen = kv_load_acq(&st->ver);
+    return table_find_ref(h, s, hash, ref, &slot) == KV_MISS && kv_load_after(&st->ver) == seen;
+}
+
 /* Decide about one item under its stripe's lock. */
 static kv_status clean_item(struct episode *ep, kv_ref ref, const unsigned char *item,
-                            const struct kv_item *it, enum clean_mode mode) {
+                            const struct kv_item *it, enum clean_mode mode, uint64_t *visit) {
     struct kv_op *op = ep->op;
     struct kv_handle *h = op->h;
     uint64_t hash = kv_hash(item_key(item, it), it->key_len, h->seed);
     uint32_t s = stripe_of(h, hash);
     struct kv_slot slot;
+    if (is_garbage(h, s, hash, ref)) {
+        visit[s / 64] |= 1ULL << s % 64;
+        return KV_OK;
+    }
     for (;;) {
         kv_status r = lock_patiently(op, s);
         if (r != KV_OK)
@@ -122,10 +135,26 @@ static kv_status clean_item(struct episode *ep, kv_ref ref, const unsigned char 
 
 /* ---- one page ----------------------------------------------------------------------------- */
 
+/* Take each stripe whose items were found to be garbage without it once: a living writer has then raised the
+ * version, a dead one's stripe is repaired, and no reader can accept the old bytes any more. */
+static kv_status visit_stripes(struct episode *ep, const uint64_t *visit) {
+    struct kv_handle *h = ep->op->h;
+    for (uint32_t s = 0; s < h->g.stripes; s++) {
+        if (!(visit[s / 64] >> s % 64 & 1))
+            continue;
+        kv_status r = lock_patiently(ep->op, s);
+        if (r != KV_OK)
+            return r;
+        table_unlock(h, s);
+    }
+    return KV_OK;
+}
+
 static kv_status walk(struct episode *ep, uint32_t head, uint32_t run, enum clean_mode mode) {
     struct kv_handle *h = ep->op->h;
     kv_ref first = base_ref(h, head);
     uint32_t tail = kv_load_acq(&page_at(h, head)->tail), at = 0;
+    uint64_t visit[KV_STRIPES_MAX / 64] = {0};
     bool damaged = tail > (uint64_t)run * base_granules(h);
     while (at < tail && !damaged) {
         struct kv_item it;
@@ -133,13 +162,13 @@ static kv_status walk(struct episode *ep, uint32_t head, uint32_t run, enum clea
         damaged = item == NULL || at + kv_item_bytes(&it) / KV_GRANULE > tail;
         if (damaged)
             break;
-        kv_status r = clean_item(ep, first + at, item, &it, mode);
+        kv_status r = clean_item(ep, first + at, item, &it, mode, visit);
         if (r != KV_OK)
             return r;
         at += (uint32_t)(kv_item_bytes(&it) / KV_GRANULE);
     }
     if (!damaged)
-        return KV_OK;
+        return visit_stripes(ep, visit);
     (void)kv_add_rlx(&kv_header_of(h)->damage, 1u);
     return table_sweep(ep->op, first, first + run * base_granules(h));
 }

@@ -37,6 +37,25 @@ kv_status evict_make_room(struct kv_op *op, uint64_t bytes) {
     return r;
 }
 
+kv_status evict_tidy(struct kv_op *op) {
+    struct kv_handle *h = op->h;
+    struct kv_header *header = kv_header_of(h);
+    uint64_t page = (uint64_t)h->g.std_run << h->g.base_shift;
+    struct episode ep = {.op = op, .goal = page};
+    op->tidied = true;
+    if (lock_try(op, &header->cleaners[0].lock) != KV_OK)
+        return KV_OK; /* somebody is at it */
+    uint32_t hint = kv_load_rlx(&header->tidy_hint);
+    kv_store_rlx(&header->tidy_hint, 0u);
+    kv_status r = hint == 0 || hint > arena_bases(h) ? KV_AGAIN : clean_page(&ep, hint - 1, KEEP_LIVE);
+    if (r == KV_OK) {
+        arena_give(h, hint - 1, kv_number(h));
+        kv_store_rlx(&header->take_hint, hint - 1);
+    }
+    episode_end(&ep);
+    return r == KV_AGAIN || r == KV_NOPAGE ? KV_OK : r;
+}
+
 /* The lowest base page that is not index yet becomes index, so that index pages stay together. */
 static kv_status index_step(struct episode *ep) {
     struct kv_op *op = ep->op;

@@ -46,7 +46,7 @@ bool kv_geometry_make(const struct kv_config *c, struct kv_geometry *g) {
         return false;
     *g = (struct kv_geometry){.size = c->size, .max_size = c->max_size};
     g->rows = c->size < 16 * KV_MIB ? 64 : c->size < 64 * KV_MIB ? 128 : 256;
-    g->stripes = clamp(power_of_two_below(c->size / (KV_MIB / 4)), 8, 256);
+    g->stripes = clamp(power_of_two_below(c->size / (KV_MIB / 4)), 8, KV_STRIPES_MAX);
     g->stripe_shift = 64;
     for (uint32_t s = g->stripes; s > 1; s /= 2)
         g->stripe_shift--;

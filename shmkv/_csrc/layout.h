@@ -33,6 +33,7 @@
 #define KV_INDEX_BYTES    4096u /* an index segment */
 #define KV_BUCKETS        64u   /* buckets of an index segment */
 #define KV_SLOTS          12u   /* slots of a bucket */
+#define KV_STRIPES_MAX 256u
 #define KV_COUNTER_MAX    3u    /* two-bit access counter */
 #define KV_RESERVATIONS   8u    /* per row */
 #define KV_PINS           32u   /* per row */
@@ -80,7 +81,8 @@ struct kv_header {
     uint64_t next_id;     /* namespace ids that never repeat; 0 is the store itself */
     uint32_t nospace;     /* how often the system refused memory below `size` */
     uint32_t damage;      /* how often damaged bytes were met and cut out */
-    uint64_t _pad1[2];
+    uint32_t tidy_hint;   /* head + 1 of a page that is nearly all garbage, 0 = none known */
+    uint32_t _pad1[3];
     /* line 2: birth stamps of pages */
     uint64_t next_birth;
     uint64_t _pad2[7];

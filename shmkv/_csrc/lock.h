@@ -60,6 +60,7 @@ struct kv_op {
     uint32_t owner;                /* KV_BUSY: the number waited for, 0 = unknown */
     uint32_t dead;                 /* a dead owner met on the way: fold it afterwards */
     int err;                       /* KV_OS: errno */
+    bool tidied;                   /* this operation has looked for a page to reuse */
     uint32_t gift, gift_len;       /* a run TAKEN for this operation's extent; gift_len 0 = none */
 };
 

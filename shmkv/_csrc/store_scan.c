@@ -58,8 +58,7 @@ static kv_status clear_stripe(struct kv_op *op, uint32_t s, uint32_t began) {
 
 kv_status store_clear(struct kv_op *op) {
     struct kv_handle *h = op->h;
-    uint32_t began[256];
-    static_assert(sizeof began / sizeof began[0] == 256, "as many as there can be stripes");
+    uint32_t began[KV_STRIPES_MAX];
     if (h->readonly)
         return KV_READONLY;
     for (uint32_t s = 0; s < h->g.stripes; s++)

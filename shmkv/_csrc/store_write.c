@@ -43,7 +43,7 @@ static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_item *
     struct kv_handle *h = op->h;
     kv_status r = arena_append(op, s % h->g.appenders, it, deadline_ms, place);
     for (uint32_t round = 0; r == KV_NOPAGE; round++) {
-        r = evict_make_room(op, kv_item_bytes(it));
+        r = op->tidied ? evict_make_room(op, kv_item_bytes(it)) : evict_tidy(op);
         if (r == KV_OK && round >= KV_PATIENT_ROUNDS && lock_pass_deadline(op))
             r = KV_BUSY; /* others take what we gain */
         if (r == KV_OK)
