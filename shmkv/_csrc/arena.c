@@ -206,8 +206,10 @@ void arena_dead(struct kv_handle *h, kv_ref ref, uint64_t bytes) {
     if (head == KV_NO_BASE)
         return;
     struct kv_page *p = page_at(h, head);
-    uint32_t dead = kv_add_rlx(&p->dead, more), tidy = page_run(page_word(h, head)) * base_granules(h) / 8 * 7;
-    if (dead < tidy && dead + more >= tidy) /* crossed by this item: worth cleaning before taking more */
+    uint32_t dead = kv_add_rlx(&p->dead, more),
+             tidy = page_run(page_word(h, head)) * base_granules(h) / 8 * 7;
+    if (dead < tidy &&
+        dead + more >= tidy) /* crossed by this item: worth cleaning before taking more */
         kv_store_rlx(&kv_header_of(h)->tidy_hint, head + 1);
 }
 

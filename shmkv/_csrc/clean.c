@@ -87,8 +87,9 @@ static kv_status relocate(struct episode *ep, uint32_t s, uint64_t hash, kv_ref 
     return KV_OK;
 }
 
-/* Is the item garbage? Without a lock, so "yes" only says that no ref leads here and none ever will again: a
- * writer that replaced it may not have raised the version yet. visit_stripes() waits for that. */
+/* Is the item garbage? Without a lock, so "yes" only says that no ref leads here and none ever will
+ * again: a writer that replaced it may not have raised the version yet. visit_stripes() waits for
+ * that. */
 static bool is_garbage(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref ref) {
     struct kv_slot slot;
     struct kv_stripe *st = stripe_at(h, s);
@@ -135,8 +136,9 @@ static kv_status clean_item(struct episode *ep, kv_ref ref, const unsigned char 
 
 /* ---- one page ----------------------------------------------------------------------------- */
 
-/* Take each stripe whose items were found to be garbage without it once: a living writer has then raised the
- * version, a dead one's stripe is repaired, and no reader can accept the old bytes any more. */
+/* Take each stripe whose items were found to be garbage without it once: a living writer has then
+ * raised the version, a dead one's stripe is repaired, and no reader can accept the old bytes any
+ * more. */
 static kv_status visit_stripes(struct episode *ep, const uint64_t *visit) {
     struct kv_handle *h = ep->op->h;
     for (uint32_t s = 0; s < h->g.stripes; s++) {

@@ -19,6 +19,7 @@ struct episode {
     uint32_t slot;                /* cleaner slot held */
     uint32_t blocked[KV_BLOCKED]; /* heads to leave alone for now */
     uint32_t blocked_count;
+    bool no_place; /* what lives in some page found no other place: keeping all does not help */
 };
 
 /* CLOSED -> TAKEN by us. KV_AGAIN: blocked for now. KV_NOPAGE: no place for what is alive in it. */

@@ -31,7 +31,7 @@ kv_status evict_make_room(struct kv_op *op, uint64_t bytes) {
     if (arena_is_extent(h, bytes))
         r = arena_fits(h, need) ? KV_OK : window_step(&ep, need);
     else
-        while (r == KV_OK && !arena_fits(h, need))
+        while (r == KV_OK && op->gift_len == 0 && !arena_fits(h, need))
             r = need > 1 && arena_fits(h, 1) ? window_step(&ep, need) : victim_step(&ep);
     episode_end(&ep);
     return r;
@@ -47,7 +47,8 @@ kv_status evict_tidy(struct kv_op *op) {
         return KV_OK; /* somebody is at it */
     uint32_t hint = kv_load_rlx(&header->tidy_hint);
     kv_store_rlx(&header->tidy_hint, 0u);
-    kv_status r = hint == 0 || hint > arena_bases(h) ? KV_AGAIN : clean_page(&ep, hint - 1, KEEP_LIVE);
+    kv_status r =
+        hint == 0 || hint > arena_bases(h) ? KV_AGAIN : clean_page(&ep, hint - 1, KEEP_LIVE);
     if (r == KV_OK) {
         arena_give(h, hint - 1, kv_number(h));
         kv_store_rlx(&header->take_hint, hint - 1);

@@ -248,39 +248,54 @@ static void build_slot(struct kv_bucket *segment, uint64_t hash, kv_ref ref, uin
     }
 }
 
-static kv_status build_halves(struct kv_handle *h, struct kv_bucket *old, uint32_t shift,
-                              struct half half[2], uint32_t *dropped, uint64_t *dropped_bytes) {
+/* Expired items leave first, each by its own commit: the halves hold exactly what the old segment
+ * holds, so a roll back brings nothing back that somebody has already seen gone. */
+static kv_status drop_expired(struct kv_handle *h, uint32_t s, struct kv_bucket *old) {
     uint64_t now = kv_clock_ms();
-    for (uint32_t b = 0; b < KV_BUCKETS; b++)
-        for (uint32_t i = 0; i < KV_SLOTS; i++) {
-            struct kv_item it;
-            kv_ref ref = kv_load_rlx(&old[b].ref[i]);
-            if (ref == 0)
-                continue;
-            const unsigned char *item = arena_item(h, ref, &it);
-            if (item == NULL)
-                return KV_CORRUPT;
-            uint64_t deadline = item_deadline(item, &it);
-            if (deadline != 0 && deadline <= now) {
-                (*dropped)++;
-                *dropped_bytes += kv_item_bytes(&it);
-                arena_dead(h, ref, kv_item_bytes(&it));
-                continue;
-            }
-            uint64_t hash = kv_hash(item_key(item, &it), it.key_len, h->seed);
-            struct kv_slot slot = {.bucket = &old[b], .index = i};
-            build_slot(half[kv_hash_dir(hash, h->g.dir_bits) >> shift & 1].segment, hash, ref,
-                       slot_counter(&slot));
-        }
+    for (uint32_t k = 0; k < KV_BUCKETS * KV_SLOTS; k++) {
+        struct kv_item it;
+        struct kv_slot slot;
+        kv_ref ref = kv_load_rlx(&old[k / KV_SLOTS].ref[k % KV_SLOTS]);
+        const unsigned char *item = ref == 0 ? NULL : arena_item(h, ref, &it);
+        if (ref == 0)
+            continue;
+        if (item == NULL)
+            return KV_CORRUPT;
+        uint64_t deadline = item_deadline(item, &it);
+        if (deadline == 0 || deadline > now)
+            continue;
+        uint64_t hash = kv_hash(item_key(item, &it), it.key_len, h->seed);
+        if (table_find_ref(h, s, hash, ref, &slot) != KV_OK)
+            return KV_CORRUPT;
+        table_remove_locked(h, s, hash, &slot, kv_item_bytes(&it));
+        arena_dead(h, ref, kv_item_bytes(&it));
+        row_count(h, KV_STAT_EXPIRED, 1);
+    }
+    return KV_OK;
+}
+
+static kv_status build_halves(struct kv_handle *h, struct kv_bucket *old, uint32_t shift,
+                              struct half half[2]) {
+    for (uint32_t k = 0; k < KV_BUCKETS * KV_SLOTS; k++) {
+        struct kv_item it;
+        struct kv_slot slot = {.bucket = &old[k / KV_SLOTS], .index = k % KV_SLOTS};
+        kv_ref ref = kv_load_rlx(&slot.bucket->ref[slot.index]);
+        const unsigned char *item = ref == 0 ? NULL : arena_item(h, ref, &it);
+        if (ref == 0)
+            continue;
+        if (item == NULL)
+            return KV_CORRUPT;
+        uint64_t hash = kv_hash(item_key(item, &it), it.key_len, h->seed);
+        uint32_t side = kv_hash_dir(hash, h->g.dir_bits) >> shift & 1;
+        build_slot(half[side].segment, hash, ref, slot_counter(&slot));
+    }
     FAULT(halves_built);
     return KV_OK;
 }
 
 kv_status table_split_locked(struct kv_handle *h, uint32_t s, uint64_t hash) {
     uint32_t *dir = directory_at(h, s), bits = h->g.dir_bits, at = kv_hash_dir(hash, bits);
-    uint32_t word = kv_load_rlx(&dir[at]), depth = kv_dir_depth(word), dropped = 0;
-    uint64_t dropped_bytes = 0;
-    struct kv_stripe *st = stripe_at(h, s);
+    uint32_t word = kv_load_rlx(&dir[at]), depth = kv_dir_depth(word);
     if (!arena_segment_ok(h, kv_dir_segment(word)) || depth > bits)
         return KV_CORRUPT;
     if (depth == bits)
@@ -289,10 +304,13 @@ kv_status table_split_locked(struct kv_handle *h, uint32_t s, uint64_t hash) {
     if (!take_halves(h, s, half))
         return KV_NOINDEX;
     struct kv_bucket *old = arena_segment(h, kv_dir_segment(word));
-    if (build_halves(h, old, bits - depth - 1, half, &dropped, &dropped_bytes) != KV_OK) {
+    kv_status r = drop_expired(h, s, old);
+    if (r == KV_OK)
+        r = build_halves(h, old, bits - depth - 1, half);
+    if (r != KV_OK) {
         arena_index_give(h, half[0].number);
         arena_index_give(h, half[1].number);
-        return KV_CORRUPT;
+        return r;
     }
     uint32_t span = 1u << (bits - depth), from = at & ~(span - 1);
     for (uint32_t i = 0; i < span; i++) {
@@ -300,9 +318,7 @@ kv_status table_split_locked(struct kv_handle *h, uint32_t s, uint64_t hash) {
         kv_store_rel(&dir[from + i], kv_dir_make(half[i >= span / 2].number, depth + 1));
         FAULT(directory_stored);
     }
-    raise_version(st);
-    stripe_counts(st, (uint32_t)0 - dropped, (uint64_t)0 - dropped_bytes);
-    row_count(h, KV_STAT_EXPIRED, dropped);
+    raise_version(stripe_at(h, s));
     row_count(h, KV_STAT_SPLITS, 1);
     arena_index_give(h, kv_dir_segment(word));
     return KV_OK;

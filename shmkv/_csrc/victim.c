@@ -68,7 +68,7 @@ static kv_status choose_victim(struct episode *ep, const struct census *c, uint3
     uint64_t live = victim_live_bytes(h), expired = c->expired * KV_GRANULE;
     live = live > expired ? live - expired : 0;
     uint64_t share = !evicting ? 64 : victim_below_watermark(h, live) ? 32 : 5;
-    if (c->dirtiest != KV_NO_BASE && c->dirt * share >= c->dirt_of) {
+    if (!(evicting && ep->no_place) && c->dirtiest != KV_NO_BASE && c->dirt * share >= c->dirt_of) {
         *head = c->dirtiest;
         *mode = KEEP_LIVE;
         return KV_OK;
@@ -78,7 +78,7 @@ static kv_status choose_victim(struct episode *ep, const struct census *c, uint3
         *mode = MAY_EVICT;
         return KV_OK;
     }
-    return c->closed > 0 && ep->blocked_count > 0 ? KV_AGAIN : KV_FULL;
+    return c->closed > 0 && ep->blocked_count > 0 && !ep->no_place ? KV_AGAIN : KV_FULL;
 }
 
 /* Nothing closed to clean: close what is open. Small stores, or many appenders. */
@@ -127,5 +127,10 @@ kv_status victim_step(struct episode *ep) {
         if (r != KV_AGAIN && r != KV_NOPAGE)
             return r;
         block(ep, head);
+        if (r == KV_NOPAGE &&
+            !ep->no_place) { /* from now on items may leave: every page counts again */
+            ep->no_place = true;
+            ep->blocked_count = 0;
+        }
     }
 }
