@@ -52,7 +52,7 @@ def core(build: Build) -> Extension:
         "shmkv._core",
         sources=sorted(glob.glob("shmkv/_csrc/*.c")),
         depends=sorted(glob.glob("shmkv/_csrc/*.h")),
-        define_macros=limited + build.macros,
+        define_macros=[("_GNU_SOURCE", "1"), *limited, *build.macros],
         extra_compile_args=["-std=c11", "-fvisibility=hidden", *headers, *WARNINGS, *build.compile],
         extra_link_args=build.link,
         py_limited_api=not free_threaded,

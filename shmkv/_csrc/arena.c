@@ -381,7 +381,7 @@ static kv_status append_log(struct kv_op *op, uint32_t k, const struct kv_item *
                 arena_give(h, fresh, kv_number(h));
             return KV_OK;
         }
-        if (!op->tidied && kv_load_rlx(&kv_header_of(h)->tidy_hint) != 0)
+        if (k < h->g.appenders && !op->tidied && kv_load_rlx(&kv_header_of(h)->tidy_hint) != 0)
             return KV_NOPAGE; /* reuse before taking more: the caller tidies and asks again */
         s = take_log_page(op, place->bytes, k == h->g.appenders ? KV_TAKE_PRIVILEGED : 0, &fresh);
         if (s != KV_OK)

@@ -79,7 +79,6 @@ static kv_status relocate(struct episode *ep, uint32_t s, uint64_t hash, kv_ref 
     }
     table_unlock(h, s);
     if (moved) {
-        arena_dead(h, ref, bytes);
         ep->copied += bytes;
         row_count(h, KV_STAT_COPIED, bytes);
     }
@@ -122,7 +121,6 @@ static kv_status clean_item(struct episode *ep, kv_ref ref, const unsigned char 
         if (expired || !keep_item(ep, mode, &slot, it->flags)) {
             table_remove_locked(h, s, hash, &slot, kv_item_bytes(it));
             table_unlock(h, s);
-            arena_dead(h, ref, kv_item_bytes(it));
             row_count(h, expired ? KV_STAT_EXPIRED : KV_STAT_EVICTED, 1);
             return KV_OK;
         }
@@ -212,18 +210,20 @@ kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode) {
     return pinned ? KV_AGAIN : KV_OK;
 }
 
-/* LIMBO -> TAKEN by us, if nobody reads there any more. */
+/* LIMBO -> TAKEN by us, if nobody reads there any more. By way of CLEANING: if we die meanwhile,
+ * the fold closes the page, and it is walked and asked for pins again; TAKEN it would be given
+ * away. */
 bool clean_limbo(struct kv_handle *h, uint32_t head, uint64_t w) {
-    uint64_t taken = kv_page_make(KV_TAKEN, 0, page_run(w), kv_number(h));
-    if (!arena_move(h, head, w, taken))
+    uint64_t cleaning = kv_page_make(KV_CLEANING, 0, page_run(w), kv_number(h));
+    if (!arena_move(h, head, w, cleaning))
         return false;
-    FAULT(limbo_taken);
+    FAULT(limbo_claimed);
     kv_fence_seq();
-    if (!arena_pinned(h, head, page_run(w)))
-        return true;
-    (void)arena_move(h, head, taken, w);
-    FAULT(limbo_again);
-    return false;
+    bool pinned = arena_pinned(h, head, page_run(w));
+    (void)arena_move(h, head, cleaning,
+                     pinned ? w : kv_page_make(KV_TAKEN, 0, page_run(w), kv_number(h)));
+    FAULT(limbo_decided);
+    return !pinned;
 }
 
 bool is_blocked(const struct episode *ep, uint32_t head) {

@@ -134,7 +134,6 @@ kv_status evict_from_bucket_locked(struct kv_op *op, uint32_t s, uint64_t hash) 
     if (r != KV_OK)
         return KV_CORRUPT;
     table_remove_locked(h, s, other, &least, kv_item_bytes(&it));
-    arena_dead(h, ref, kv_item_bytes(&it));
     row_count(h, KV_STAT_EVICTED_INDEX, 1);
     return KV_OK;
 }

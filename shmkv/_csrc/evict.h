@@ -13,8 +13,9 @@
 
 /* Make room for an item of this size. KV_OK: ask the arena again. KV_FULL, KV_BUSY, KV_INTR, ... */
 kv_status evict_make_room(struct kv_op *op, uint64_t bytes);
-/* Clean the page that is known to be nearly all garbage, if no cleaner is at work: memory just used is warmer than
- * memory never touched, and costs the system nothing. Sets op->tidied. KV_OK, KV_INTR, ... */
+/* Clean the page that is known to be nearly all garbage, if no cleaner is at work: memory just used
+ * is warmer than memory never touched, and costs the system nothing. Sets op->tidied. KV_OK,
+ * KV_INTR, ... */
 kv_status evict_tidy(struct kv_op *op);
 /* Make an index page. KV_OK; KV_FULL: a quarter of the arena is index already, or nothing can
  * leave. */

@@ -33,13 +33,13 @@
 #define KV_INDEX_BYTES    4096u /* an index segment */
 #define KV_BUCKETS        64u   /* buckets of an index segment */
 #define KV_SLOTS          12u   /* slots of a bucket */
-#define KV_STRIPES_MAX 256u
-#define KV_COUNTER_MAX    3u    /* two-bit access counter */
-#define KV_RESERVATIONS   8u    /* per row */
-#define KV_PINS           32u   /* per row */
-#define KV_APPENDERS      16u   /* places; appender [appenders] is the cleaners' */
-#define KV_CLEANERS       8u    /* places */
-#define KV_WAIT_WORDS     64u   /* hashed futex words for blocking operations to come */
+#define KV_STRIPES_MAX    256u
+#define KV_COUNTER_MAX    3u  /* two-bit access counter */
+#define KV_RESERVATIONS   8u  /* per row */
+#define KV_PINS           32u /* per row */
+#define KV_APPENDERS      16u /* places; appender [appenders] is the cleaners' */
+#define KV_CLEANERS       8u  /* places */
+#define KV_WAIT_WORDS     64u /* hashed futex words for blocking operations to come */
 #define KV_NUMBER_MASK    0x7FFFFFFFu
 #define KV_WAITERS        0x80000000u
 #define KV_KEY_MAX        65535u
@@ -276,15 +276,10 @@ enum kv_type {
 #define KV_ITEM_KEEP      0x10u /* reserved: never evicted */
 #define KV_ITEM_FLAGS     0x1Fu /* all that may be set; the rest are spare and zero */
 
+/* Bytes before the key, by the three flags that add words. */
 static inline uint32_t kv_item_words(uint8_t flags) {
-    uint32_t n = (uint32_t)sizeof(struct kv_item);
-    if (flags & (KV_ITEM_NAMESPACE | KV_ITEM_DEADLINE | KV_ITEM_COUNTER))
-        n += 4;
-    if (flags & KV_ITEM_DEADLINE)
-        n += 8;
-    if (flags & KV_ITEM_COUNTER)
-        n += 8;
-    return n;
+    static const uint8_t words[8] = {12, 16, 24, 24, 24, 24, 32, 32};
+    return words[flags & (KV_ITEM_NAMESPACE | KV_ITEM_DEADLINE | KV_ITEM_COUNTER)];
 }
 static inline uint32_t kv_item_deadline_at(void) { return 16; }
 static inline uint32_t kv_item_counter_at(uint8_t flags) {

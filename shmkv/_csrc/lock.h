@@ -42,7 +42,7 @@ struct kv_handle {
     uint32_t options;
     bool readonly;
     bool interruptible; /* a signal ends a wait with KV_INTR */
-    bool borrowed;      /* the mapping belongs to another handle (tests) */
+    bool borrowed;      /* close does not unmap: others still look at it */
     int fd;             /* the attachment's own open file description; holds its byte locks */
     uint64_t backed;    /* watermark as last seen: only rises */
     uint64_t lock_timeout_ns;

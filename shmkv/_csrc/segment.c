@@ -160,9 +160,10 @@ static void creation_unlock(int fd) {
     (void)fcntl(fd, F_OFD_SETLK, &f);
 }
 
-static bool has_magic(int fd) {
+/* 0: none yet; another number is not the work of a creator that died. */
+static uint64_t magic_of(int fd) {
     uint64_t magic = 0;
-    return pread(fd, &magic, sizeof magic, 0) == (ssize_t)sizeof magic && magic == KV_MAGIC;
+    return pread(fd, &magic, sizeof magic, 0) == (ssize_t)sizeof magic ? magic : 0;
 }
 
 /* Everything but the magic, in a file that nobody else uses. */
@@ -281,7 +282,7 @@ static kv_status open_existing(struct kv_handle *h, const struct kv_open *how,
 
 static kv_status open_or_create(struct kv_handle *h, const struct kv_open *how, bool *created,
                                 struct kv_found *found) {
-    if (has_magic(h->fd))
+    if (magic_of(h->fd) != 0)
         return open_existing(h, how, found);
     if (h->readonly)
         return KV_HALFMADE;
@@ -289,7 +290,7 @@ static kv_status open_or_create(struct kv_handle *h, const struct kv_open *how, 
     if (s != KV_OK)
         return s;
     FAULT(create_locked);
-    if (has_magic(h->fd))
+    if (magic_of(h->fd) != 0)
         s = open_existing(h, how, found);
     else if (how->config == NULL)
         s = KV_HALFMADE;

@@ -79,7 +79,7 @@ void store_leave(struct kv_op *op) {
 
 /* ---- lookup ------------------------------------------------------------------------------- */
 
-static void meta_fill(struct kv_meta *m, const struct kv_slot *slot) {
+static inline void meta_fill(struct kv_meta *m, const struct kv_slot *slot) {
     const struct kv_item *it = &slot->head;
     *m = (struct kv_meta){.type = it->type,
                           .flags = it->flags,
@@ -94,8 +94,8 @@ static void meta_fill(struct kv_meta *m, const struct kv_slot *slot) {
 }
 
 /* One unlocked look. KV_AGAIN: the stripe changed. *seen is the version the result is valid for. */
-static kv_status look(struct kv_handle *h, uint32_t s, const struct kv_key *key,
-                      struct kv_slot *slot, uint64_t *seen) {
+static inline kv_status look(struct kv_handle *h, uint32_t s, const struct kv_key *key,
+                             struct kv_slot *slot, uint64_t *seen) {
     struct kv_stripe *st = stripe_at(h, s);
     *seen = kv_load_acq(&st->ver); /* acquire: pairs with the raise after each change */
     kv_status r = table_find(h, s, key, slot);
@@ -171,27 +171,27 @@ uint64_t store_age_ms(struct kv_handle *h, const struct kv_meta *meta) {
 
 /* ---- get ---------------------------------------------------------------------------------- */
 
-/* Small values, and all values of read-only attachments. KV_AGAIN: the stripe changed; KV_BUSY
- * never. */
+/* Small values, and all values of read-only attachments. KV_AGAIN: the stripe changed; KV_TOOLARGE:
+ * copy it from behind a pin. */
 static kv_status get_once(struct kv_handle *h, uint32_t s, const struct kv_key *key,
                           struct kv_meta *meta, kv_alloc *alloc, void *arg, struct kv_slot *slot) {
     uint64_t seen;
     kv_status r = look(h, s, key, slot, &seen);
-    if (r != KV_OK)
+    if (__builtin_expect(r != KV_OK, 0))
         return r;
     meta_fill(meta, slot);
-    if (meta->value_len == 0)
-        return unchanged(h, s, seen) ? KV_OK : KV_AGAIN;
-    if (!unchanged(h, s, seen)) /* a length counts only now */
-        return KV_AGAIN;
-    if (kv_clock_passed(meta->deadline_ms))
-        return KV_MISS;
-    if (meta->value_len > KV_PIN_BYTES && !h->readonly)
-        return KV_TOOLARGE; /* from behind a pin */
-    void *to = alloc(arg, meta);
-    if (to == NULL)
-        return KV_NOMEM;
-    kv_copy_out(to, item_value(slot->item, &slot->head), meta->value_len);
+    if (__builtin_expect(meta->value_len > KV_PIN_BYTES, 0)) {
+        if (!unchanged(h, s, seen)) /* a length counts only now */
+            return KV_AGAIN;
+        if (!h->readonly)
+            return KV_TOOLARGE;
+    }
+    if (meta->value_len > 0) {
+        void *to = alloc(arg, meta);
+        if (to == NULL)
+            return KV_NOMEM;
+        kv_copy_out(to, item_value(slot->item, &slot->head), meta->value_len);
+    }
     return unchanged(h, s, seen) ? KV_OK : KV_AGAIN;
 }
 

@@ -24,14 +24,15 @@ static kv_status clear_segment_locked(struct kv_handle *h, uint32_t s, struct kv
         const unsigned char *item = arena_item(h, ref, &it);
         if (item == NULL)
             return KV_CORRUPT;
-        if ((int32_t)(it.version - began) > 0)
+        /* published after `began`? Versions wrap, but nothing is newer than the stripe's present
+         * one */
+        if (it.version - began - 1 < (uint32_t)kv_load_rlx(&stripe_at(h, s)->ver) - began)
             continue;
         struct kv_slot slot;
         uint64_t hash = kv_hash(item_key(item, &it), it.key_len, h->seed);
         if (table_find_ref(h, s, hash, ref, &slot) != KV_OK)
             return KV_CORRUPT;
         table_remove_locked(h, s, hash, &slot, kv_item_bytes(&it));
-        arena_dead(h, ref, kv_item_bytes(&it));
         row_count(h, KV_STAT_DELETES, 1);
     }
     return KV_OK;
@@ -227,7 +228,8 @@ void store_stats(struct kv_handle *h, struct kv_stats *out) {
                              .created_ms = head->created_ms};
     for (uint32_t r = 0; r < h->g.rows; r++) {
         struct kv_row *row = kv_row_at(h, r);
-        out->attached += kv_load_acq(&row->number) != 0;
+        uint32_t number = kv_load_acq(&row->number);
+        out->attached += number != 0 && row_alive(h, number);
         for (uint32_t i = 0; i < KV_STATS; i++)
             out->stat[i] += kv_load_rlx(&row->stat[i]);
     }

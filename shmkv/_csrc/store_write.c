@@ -106,8 +106,8 @@ static kv_status condition(const struct publication *p, bool there, const struct
 static void overwrite_locked(struct kv_op *op, uint32_t s, const struct publication *p,
                              struct kv_slot *slot) {
     struct kv_handle *h = op->h;
-    kv_store_rlx(&kv_row_own(h)->replaced[p->place->slot],
-                 slot->ref); /* a fold suspects this page */
+    /* Should we die before its page knows: a fold suspects it. */
+    kv_store_rlx(&kv_row_own(h)->replaced[p->place->slot], slot->ref);
     FAULT(replaced_noted);
     table_replace_locked(h, s, slot, p->place->ref, kv_item_bytes(&slot->head), p->place->bytes,
                          false);
@@ -137,24 +137,20 @@ static kv_status insert_locked(struct kv_op *op, uint32_t s, struct publication 
     return r;
 }
 
-/* One attempt under the lock. *replaced: what is garbage now. */
-static kv_status publish_locked(struct kv_op *op, uint32_t s, struct publication *p,
-                                struct kv_slot *replaced) {
-    kv_status r = table_find(op->h, s, p->key, replaced);
+static kv_status publish_locked(struct kv_op *op, uint32_t s, struct publication *p) {
+    struct kv_slot slot;
+    kv_status r = table_find(op->h, s, p->key, &slot);
     bool found = r == KV_OK, expired = false;
     if (!found && r != KV_MISS)
         return r;
-    r = condition(p, found && present(replaced, &expired), replaced);
-    if (r != KV_OK) {
-        replaced->ref = 0;
+    r = condition(p, found && present(&slot, &expired), &slot);
+    if (r != KV_OK)
         return r;
-    }
     if (found) {
-        overwrite_locked(op, s, p, replaced);
+        overwrite_locked(op, s, p, &slot);
         row_count(op->h, KV_STAT_EXPIRED, expired);
         return KV_OK;
     }
-    replaced->ref = 0;
     do
         r = insert_locked(op, s, p);
     while (r == KV_AGAIN);
@@ -162,26 +158,19 @@ static kv_status publish_locked(struct kv_op *op, uint32_t s, struct publication
 }
 
 static kv_status publish(struct kv_op *op, uint32_t s, struct publication *p) {
-    struct kv_handle *h = op->h;
-    struct kv_slot replaced = {.ref = 0};
     for (;;) {
         kv_status r = table_lock(op, s);
         if (r != KV_OK)
             return r;
-        replaced.ref = 0;
-        r = publish_locked(op, s, p, &replaced);
-        table_unlock(h, s);
-        if (r == KV_NOINDEX) {
-            r = evict_make_index(op);
-            if (r == KV_FULL)
-                p->any_length = true;
-            else if (r != KV_OK)
-                return r;
-            continue;
-        }
-        if (r == KV_OK && replaced.ref != 0)
-            arena_dead(h, replaced.ref, kv_item_bytes(&replaced.head));
-        return r;
+        r = publish_locked(op, s, p);
+        table_unlock(op->h, s);
+        if (r != KV_NOINDEX)
+            return r;
+        r = evict_make_index(op);
+        if (r == KV_FULL)
+            p->any_length = true;
+        else if (r != KV_OK)
+            return r;
     }
 }
 
@@ -240,7 +229,6 @@ kv_status store_delete(struct kv_op *op, const struct kv_key *key, const struct 
     table_unlock(h, s);
     if (r != KV_OK)
         return r;
-    arena_dead(h, slot.ref, kv_item_bytes(&slot.head));
     row_count(h, expired ? KV_STAT_EXPIRED : KV_STAT_DELETES, 1);
     return expired ? KV_MISS : KV_OK;
 }

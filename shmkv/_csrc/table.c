@@ -192,6 +192,7 @@ void table_replace_locked(struct kv_handle *h, uint32_t s, struct kv_slot *slot,
     kv_store_rel(&slot->bucket->ref[slot->index], ref); /* commit */
     FAULT(ref_replaced);
     raise_version(st);
+    arena_dead(h, slot->ref, old_bytes); /* under the lock its page cannot have been reused yet */
     if (old_bytes != new_bytes)
         stripe_counts(st, 0, new_bytes - old_bytes);
 }
@@ -202,6 +203,7 @@ void table_remove_locked(struct kv_handle *h, uint32_t s, uint64_t hash, struct 
     kv_store_rel(&slot->bucket->ref[slot->index], 0u); /* commit */
     FAULT(ref_removed);
     raise_version(st);
+    arena_dead(h, slot->ref, bytes);
     path_count(h, s, hash, slot->steps, false);
     stripe_counts(st, (uint32_t)-1, (uint64_t)0 - bytes);
 }
@@ -268,7 +270,6 @@ static kv_status drop_expired(struct kv_handle *h, uint32_t s, struct kv_bucket 
         if (table_find_ref(h, s, hash, ref, &slot) != KV_OK)
             return KV_CORRUPT;
         table_remove_locked(h, s, hash, &slot, kv_item_bytes(&it));
-        arena_dead(h, ref, kv_item_bytes(&it));
         row_count(h, KV_STAT_EXPIRED, 1);
     }
     return KV_OK;

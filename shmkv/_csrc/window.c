@@ -98,6 +98,8 @@ static kv_status window_page(struct episode *ep, struct window *win, uint32_t i,
     }
     if (kv_page_state(w) == KV_OPEN && kv_page_owner(w) <= h->g.appenders) {
         r = arena_close(op, kv_page_owner(w), head);
+        if (r == KV_BUSY) /* its appender's owner is stopped: another window */
+            block(ep, head);
         if (r != KV_OK)
             return r == KV_BUSY ? KV_AGAIN : r;
         w = page_word(h, head);

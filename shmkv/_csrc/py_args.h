@@ -1,0 +1,34 @@
+/* py_args.h: arguments of METH_FASTCALL | METH_KEYWORDS methods, parsed by hand.
+ *
+ * A tuple parser costs several times what a get costs. Parameters are few: their names are interned
+ * in the module's state, so that a keyword is found by comparing pointers. The caller fills `out`
+ * with NULL or defaults; what is put there is borrowed from the caller of the method. */
+#ifndef KV_PY_ARGS_H
+#define KV_PY_ARGS_H
+
+#include "py_glue.h"
+
+struct py_params {
+    const char *method;
+    uint8_t count;    /* parameters in all, at most 4 */
+    uint8_t by_place; /* how many of them may be given without a name */
+    uint8_t needed;   /* the first so many must be given */
+    uint8_t word[4];  /* enum py_word; W_NONE: by place only */
+};
+
+/* Everything but the plain case; in py_args.c. */
+bool args_slow(const struct core_state *st, const struct py_params *f, PyObject *const *args,
+               Py_ssize_t nargs, PyObject *names, PyObject **out);
+
+static inline bool args_parse(const struct core_state *st, const struct py_params *f,
+                              PyObject *const *args, Py_ssize_t nargs, PyObject *names,
+                              PyObject **out) {
+    if (__builtin_expect(names == NULL && nargs >= f->needed && nargs <= f->by_place, 1)) {
+        for (Py_ssize_t i = 0; i < nargs; i++)
+            out[i] = args[i];
+        return true;
+    }
+    return args_slow(st, f, args, nargs, names, out);
+}
+
+#endif

@@ -1,0 +1,208 @@
+"""The parts of a segment as values: what `decode` gives.
+
+Owns: the classes, one per structure, named by the words of the design. Numbers are as they lie in
+memory; what could not be read stands as `Damaged` in its place, with the reason.
+
+Does not: read bytes or judge what was read.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shmkv.inspect.geometry import Config, Geometry
+from shmkv.inspect.layout import STATS, Flag, State, Type
+
+
+class Appender(NamedTuple):
+    """An open log page and its lock."""
+
+    lock: int
+    current: int  # base of the open page's head + 1, 0 = none
+
+
+@dataclass(frozen=True)
+class Header:
+    """Identity and the live lines."""
+
+    config: Config
+    created_ms: int
+    size: int
+    watermark: int
+    next_number: int
+    index_high: int
+    index_hint: int
+    take_hint: int
+    next_id: int
+    nospace: int
+    damage: int
+    tidy_hint: int
+    next_birth: int
+    wait: tuple[int, ...]
+    cleaners: tuple[int, ...]
+    appenders: tuple[Appender, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An attachment."""
+
+    index: int
+    number: int
+    pid: int
+    pid_start: int
+    pid_namespace: int
+    attached_ms: int
+    reservation: tuple[int, ...]
+    replaced: tuple[int, ...]
+    pin: tuple[int, ...]
+    stat: tuple[int, ...]
+
+
+class Damaged(NamedTuple):
+    """A place where no item can be read."""
+
+    ref: int
+    why: str
+
+
+class Item(NamedTuple):
+    """An item as it lies in memory."""
+
+    ref: int
+    size: int  # bytes in the segment, rounded up to granules
+    type: int
+    flags: int
+    version: int
+    namespace: int | None
+    deadline_ms: int  # the segment's clock; 0 = never
+    counter: int | None  # the raw word
+    key: bytes
+    value: memoryview
+
+    @property
+    def is_str(self) -> bool:
+        """Was the key a str when it was stored?"""
+        return bool(self.flags & Flag.KEY_STR)
+
+    def plain(self) -> object:
+        """The Python value; of types that need a codec the bytes they are stored in.
+
+        UnicodeDecodeError, if a str is damaged.
+        """
+        if self.type in (Type.INT, Type.FLOAT):
+            raw = struct.pack("<Q", self.counter or 0)
+            return struct.unpack("<q" if self.type == Type.INT else "<d", raw)[0]
+        if self.type == Type.STR:
+            return str(self.value, "utf-8")
+        if self.type == Type.BIGINT:
+            return int.from_bytes(self.value, "little", signed=True)
+        if self.type == Type.BOOL:
+            return bytes(self.value) == b"\1"
+        return None if self.type == Type.NONE else bytes(self.value)
+
+
+class Slot(NamedTuple):
+    """A slot of the index that is in use."""
+
+    bucket: int
+    nth: int  # of the bucket's slots
+    tag: int
+    counter: int  # two-bit access counter
+    ref: int
+    item: Item | Damaged
+
+
+@dataclass(frozen=True)
+class IndexSegment:
+    """4 KiB of buckets; its slots are read only where `owner` is the stripe that names it."""
+
+    number: int
+    entry: int  # the first directory entry that names it
+    depth: int
+    owner: int | None  # 0 = free, else stripe + 1; None: no index segment lies there
+    overflow: tuple[int, ...]
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True)
+class Stripe:
+    """A part of the index."""
+
+    index: int
+    lock: int
+    txn: int
+    ver: int
+    jpos: int
+    live: int
+    count: int
+    directory: tuple[int, ...]
+    segments: tuple[IndexSegment, ...]  # each once, in the order of the directory
+
+
+@dataclass(frozen=True)
+class Page:
+    """A run, by its head; or a base page that stands alone."""
+
+    base: int
+    word: int
+    run: int  # base pages, at least 1, whatever the word says
+    tail: int
+    dead: int
+    birth: int
+    suspect: int
+    jpos: int
+    opened_ms: int
+    expiry: tuple[int, ...]
+    interior: tuple[int, ...]  # words of the run's other base pages
+    owners: tuple[int, ...]  # INDEX: of its index segments, stripe + 1; 0 = free
+    items: tuple[Item, ...]  # OPEN, CLOSED, CLEANING: up to the tail or to the damage
+    damage: Damaged | None
+
+    @property
+    def state(self) -> int:
+        """`State`, or a number that is none."""
+        return self.word & 15
+
+    @property
+    def queue(self) -> int:
+        """The queue it belongs to."""
+        return self.word >> 4 & 15
+
+    @property
+    def owner(self) -> int:
+        """An attachment's number or an appender, as the state says."""
+        return self.word >> 32
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Everything."""
+
+    header: Header
+    geometry: Geometry
+    rows: tuple[Row, ...]
+    stripes: tuple[Stripe, ...]
+    pages: tuple[Page, ...]  # heads, in the order of memory, up to the present size
+
+    def slots(self) -> Iterator[Slot]:
+        """All slots in use, each once."""
+        for stripe in self.stripes:
+            for segment in stripe.segments:
+                yield from segment.slots
+
+    def items(self) -> Iterator[Item]:
+        """All items indexed; expired ones too."""
+        return (slot.item for slot in self.slots() if isinstance(slot.item, Item))
+
+    def totals(self) -> dict[str, int]:
+        """Sums over the rows' counters, by name."""
+        columns = zip(*(row.stat for row in self.rows), strict=True)
+        return dict(zip(STATS, map(sum, columns), strict=True))
+
+    def bases(self, *states: State) -> int:
+        """Base pages whose heads are in one of these states."""
+        return sum(page.run for page in self.pages if page.state in states)

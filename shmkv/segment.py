@@ -1,0 +1,369 @@
+"""Names and rights of segments: create, open, unlink; a descriptor goes to the core.
+
+A store `name` of user `uid` is the POSIX shared-memory object `/shmkv.<uid>.<name>`. Owns: how it
+is found, made and removed, and whether it is to be trusted: owner, mode, type and links are looked
+at through the descriptor before anything is mapped. Words every refusal.
+
+Promises: nothing is removed but what was asked for. Two that recreate one store at once end up in
+the same new one: a name is unlinked only by who holds a lock on the very file it names.
+
+Does not: know bytes of the segment (`_core` does), or keep anything: all state is in files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+import time
+import warnings
+from typing import TypeVar
+
+import posix_ipc  # type: ignore[import-not-found]
+
+from shmkv import _core
+from shmkv.config import SIZE_MIN, Options, check_name, check_owner, show_size
+from shmkv.errors import BY_STATUS, Busy, Corrupt, Denied, Exists, Mismatch, NoSpace, NotFound
+
+SHM = "/dev/shm"
+ROUNDS = 1000  # a name that is unlinked and made again all the time is given up after these
+PAUSE = 0.001  # seconds, while another process recreates the store
+
+StoreT = TypeVar("StoreT", bound=_core.Store)
+
+
+class _Again(Exception):
+    """The segment changed under us: start over."""
+
+
+def object_name(name: str, uid: int) -> str:
+    """The shared-memory object of a store."""
+    return f"/shmkv.{uid}.{name}"
+
+
+def file_path(name: str, uid: int) -> str:
+    """Where the system keeps it, for messages and listings."""
+    return SHM + object_name(name, uid)
+
+
+def names() -> list[str]:
+    """Names of this user's stores, sorted."""
+    prefix = f"shmkv.{os.geteuid()}."
+    return sorted(
+        entry.name.removeprefix(prefix)
+        for entry in os.scandir(SHM)
+        if entry.name.startswith(prefix) and entry.is_file(follow_symlinks=False)
+    )
+
+
+def unlink(name: str, *, missing_ok: bool = False, owner: int | None = None) -> None:
+    """Remove a store's name and, when the last process lets go, its memory.
+
+    Whoever has it open goes on with it; the next `open` makes a new store. `owner` is the user id
+    it belongs to, this user by default. Raises NotFound (unless `missing_ok`), Denied.
+    """
+    check_name(name)
+    uid = check_owner(owner)
+    uid = os.geteuid() if uid is None else uid
+    try:
+        posix_ipc.unlink_shared_memory(object_name(name, uid))
+    except posix_ipc.ExistentialError:
+        if not missing_ok:
+            raise NotFound(f"store {name!r} does not exist ({file_path(name, uid)})") from None
+    except (posix_ipc.PermissionsError, PermissionError) as error:
+        raise Denied(f"store {name!r} may not be removed: {error}") from None
+
+
+# --- opening ----------------------------------------------------------------------------------
+
+
+def attach(cls: type[StoreT], options: Options) -> StoreT:
+    """A store of type `cls`, opened or created as the options say."""
+    uid = os.geteuid() if options.owner is None else options.owner
+    deadline = time.monotonic() + max(options.lock_timeout, 1.0)
+    for _ in range(ROUNDS):
+        try:
+            store = _attach_once(cls, options, uid, deadline)
+        except _Again:
+            if time.monotonic() > deadline:
+                break
+            continue
+        if options.owner is None:
+            _warn_of_namesakes(options.name, uid)
+        return store
+    raise Busy(
+        f"store {options.name!r}: its name was removed and made again while it was being opened,"
+        " over and over: who does that?"
+    )
+
+
+def _attach_once(cls: type[StoreT], options: Options, uid: int, deadline: float) -> StoreT:
+    fd, inode = _descriptor(options, uid)
+    config = None
+    if options.create is not False and not options.readonly:
+        config = (
+            options.new_size,
+            options.new_max_size,
+            secrets.randbits(64),
+            _core.OPT_EVICT if options.evict else 0,
+        )
+    made = _core.attach(
+        cls,
+        options.name,
+        fd,
+        object_name(options.name, uid),
+        config,
+        options.readonly,
+        options.lock_timeout,
+    )
+    if not isinstance(made, tuple):
+        if options.create == "new" and not made._created:
+            made.close()
+            raise _exists(options, uid)
+        problem = _mismatch(made, options)
+        if problem is None:
+            return made
+        made.close()
+        if options.on_mismatch != "recreate" or options.readonly:
+            raise Mismatch(problem)
+    else:
+        status, number, found = made
+        if status == "gone":
+            raise _Again
+        if status != "corrupt" or options.on_corrupt != "recreate" or options.readonly:
+            raise _refusal(status, number, found, options, uid)
+    _remove(options, uid, inode, deadline)
+    raise _Again
+
+
+def _descriptor(options: Options, uid: int) -> tuple[int, tuple[int, int]]:
+    """A descriptor of the segment, trusted, and the file's identity; created if it is to be."""
+    name, target = options.name, object_name(options.name, uid)
+    if options.create is not False and not options.readonly:
+        try:
+            fd = posix_ipc.SharedMemory(target, posix_ipc.O_CREX, mode=options.mode).fd
+        except posix_ipc.ExistentialError:
+            if options.create == "new" and not _half_made(name, uid):
+                raise _exists(options, uid) from None
+        else:
+            return fd, _own(fd, options, uid)
+    try:
+        fd = posix_ipc.SharedMemory(target, read_only=options.readonly).fd
+    except posix_ipc.ExistentialError:
+        if options.create is not False and not options.readonly:
+            raise _Again from None
+        raise NotFound(
+            f"store {name!r} does not exist ({file_path(name, uid)}):"
+            f" create it with shmkv.open({name!r}){_elsewhere(name, uid)}"
+        ) from None
+    except ValueError:  # what the system says of a directory
+        raise _not_opened(OSError(errno.EISDIR, ""), options, uid) from None
+    except OSError as error:
+        raise _not_opened(error, options, uid) from None
+    except posix_ipc.PermissionsError:
+        raise _not_opened(PermissionError(errno.EACCES, ""), options, uid) from None
+    try:
+        return fd, _trust(os.fstat(fd), options, uid)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _half_made(name: str, uid: int) -> bool:
+    """Has its creator not come further than the file? Then creating goes on, by who is first."""
+    try:
+        return os.stat(file_path(name, uid), follow_symlinks=False).st_size == 0
+    except FileNotFoundError:
+        return True
+
+
+def _own(fd: int, options: Options, uid: int) -> tuple[int, int]:
+    """Give the file just made its owner and its mode, whatever the umask took away."""
+    try:
+        if uid != os.geteuid():
+            os.fchown(fd, uid, -1)
+        os.fchmod(fd, options.mode)
+        found = os.fstat(fd)
+        return found.st_dev, found.st_ino
+    except OSError as error:
+        os.close(fd)
+        with contextlib.suppress(posix_ipc.ExistentialError):
+            posix_ipc.unlink_shared_memory(object_name(options.name, uid))
+        if isinstance(error, PermissionError):
+            raise Denied(
+                f"store {options.name!r} cannot be given to user {uid} by user {os.geteuid()}:"
+                " only root may create for others"
+            ) from None
+        raise
+
+
+def _trust(found: os.stat_result, options: Options, uid: int) -> tuple[int, int]:
+    """Refuse a file that cannot be this user's segment."""
+    path = file_path(options.name, uid)
+    what = f"store {options.name!r} is refused: {path}"
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISREG(found.st_mode):
+        raise Denied(f"{what} is no regular file ({stat.filemode(found.st_mode)})")
+    if found.st_nlink == 0:
+        raise _Again
+    if found.st_nlink > 1:
+        raise Denied(f"{what} has {found.st_nlink} hard links: a store has one, remove the others")
+    if found.st_uid not in (uid, 0):
+        raise Denied(f"{what} belongs to user {found.st_uid}, not to {uid}")
+    beyond = mode & 0o077 & ~options.mode
+    if beyond:
+        raise Denied(
+            f"{what} has mode {mode:#o}, which lets in more than mode={options.mode:#o} allows:"
+            f" chmod it, or open with mode={mode & 0o777:#o} if that is meant"
+        )
+    if 0 < found.st_size < SIZE_MIN and options.on_corrupt != "recreate":
+        raise Corrupt(
+            f"{what} has only {found.st_size} bytes: it was cut. Remove it with"
+            f' shmkv.unlink({options.name!r}), or open with on_corrupt="recreate"'
+        )
+    return found.st_dev, found.st_ino
+
+
+def _remove(options: Options, uid: int, inode: tuple[int, int], deadline: float) -> None:
+    """Unlink the name if it still means this file: its lock is held while looking and removing."""
+    try:
+        fd = posix_ipc.SharedMemory(object_name(options.name, uid), read_only=True).fd
+    except posix_ipc.ExistentialError:
+        return
+    try:
+        while not _lock(fd):
+            if time.monotonic() > deadline:
+                raise Busy(f"store {options.name!r} is being recreated by another process: wait")
+            time.sleep(PAUSE)
+        held = os.fstat(fd)
+        named = os.stat(file_path(options.name, uid), follow_symlinks=False)
+        if inode == (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino):
+            posix_ipc.unlink_shared_memory(object_name(options.name, uid))
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def _mismatch(store: _core.Store, options: Options) -> str | None:
+    """What differs between the store and the options, in words."""
+    if options.on_mismatch == "attach":
+        return None
+    made = store._geometry()
+    sides = [
+        (f"{what} is {show_size(made[what])}", f"{what}={show_size(asked)} was asked")
+        for what, asked in (("size", options.size), ("max_size", options.max_size))
+        if asked is not None and asked != made[what]
+    ]
+    if store.evict != options.evict:
+        sides.append((f"evict is {store.evict}", f"evict={options.evict} was asked"))
+    if not sides:
+        return None
+    text = "; ".join(f"its {has}, {asked}" for has, asked in sides)
+    return (
+        f"store {options.name!r} is another one: {text}. Open it as it is, with"
+        ' on_mismatch="attach", or replace it with on_mismatch="recreate"'
+    )
+
+
+def _exists(options: Options, uid: int) -> Exists:
+    return Exists(
+        f"store {options.name!r} exists already ({file_path(options.name, uid)}): open it without"
+        ' create="new", or unlink it first'
+    )
+
+
+def _refusal(
+    status: str, number: int, found: dict[str, int], options: Options, uid: int
+) -> Exception:
+    """The exception for a segment that the core refused."""
+    name, path = options.name, file_path(options.name, uid)
+    texts = {
+        "half made": f"store {name!r} is half made: its creator ended on the way ({path}); open"
+        " with create=True finishes it",
+        "version": f"store {name!r} has layout version {found['layout_version']}, this shmkv has"
+        f" {_core.LAYOUT_VERSION}: use the version that made it, or unlink it",
+        "stranger": f"store {name!r} was made by a program of another kind (fingerprint"
+        f" {found['fingerprint']:#x}): other byte order or word size",
+        "corrupt": f"store {name!r} is corrupt: {path} ({found['file_bytes']} bytes) is no segment"
+        f" that shmkv made. Remove it with shmkv.unlink({name!r}), or open with"
+        ' on_corrupt="recreate"',
+        "busy": f"store {name!r}: another process has been creating it for"
+        f" {options.lock_timeout:g} s: is it stopped?",
+        "no rows": f"store {name!r}: all its attachment rows belong to living processes: close"
+        " handles that are not needed",
+        "invalid": f"store {name!r} cannot be laid out: max_size={show_size(options.new_max_size)}"
+        f" is too large for size={show_size(options.new_size)}",
+    }
+    if status == "no space":
+        return NoSpace(_no_space(options))
+    if status == "system" or status not in texts:
+        return OSError(number, f"store {name!r}: {os.strerror(number)}", path)
+    return BY_STATUS[status](texts[status])
+
+
+def _no_space(options: Options) -> str:
+    shm = os.statvfs(SHM)
+    total, free = shm.f_frsize * shm.f_blocks, shm.f_frsize * shm.f_bavail
+    return (
+        f"store {options.name!r} of {show_size(options.new_size)} cannot be created: {SHM} has"
+        f" {show_size(total)}, {show_size(free)} of it free. Enlarge it: docker run"
+        " --shm-size=..., Kubernetes emptyDir with medium: Memory, mount -o remount,size=..."
+    )
+
+
+def _not_opened(error: OSError, options: Options, uid: int) -> Exception:
+    path = file_path(options.name, uid)
+    if error.errno == errno.ELOOP:
+        return Denied(f"store {options.name!r} is refused: {path} is a symbolic link: remove it")
+    if error.errno in (errno.EISDIR, errno.ENXIO):
+        return Denied(f"store {options.name!r} is refused: {path} is no regular file")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        with contextlib.suppress(OSError):
+            found = os.stat(path, follow_symlinks=False)
+            return Denied(
+                f"store {options.name!r} is refused: {path} belongs to user {found.st_uid} with"
+                f" mode {stat.S_IMODE(found.st_mode):#o}, this is user {os.geteuid()}"
+            )
+        return Denied(f"store {options.name!r} is refused: {path} may not be opened")
+    return error
+
+
+def _others(name: str, uid: int) -> list[int]:
+    """Users that have a store of this name, but for `uid`."""
+    found = []
+    for entry in os.scandir(SHM):
+        parts = entry.name.split(".", 2)
+        if len(parts) == 3 and parts[0] == "shmkv" and parts[2] == name and parts[1].isdecimal():
+            found.append(int(parts[1]))
+    return sorted(set(found) - {uid})
+
+
+def _elsewhere(name: str, uid: int) -> str:
+    others = _others(name, uid)
+    return f"; user {others[0]} has one of that name (owner={others[0]})" if others else ""
+
+
+def _warn_of_namesakes(name: str, uid: int) -> None:
+    others = _others(name, uid)
+    if others:
+        warnings.warn(
+            f"store {name!r} of user {uid} is not the store {name!r} of user {others[0]}, which"
+            f" exists too: to share that one, open it with owner={others[0]}",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,286 @@
+"""The store: what users open. Hot methods are in C, here are the others.
+
+Owns: `open` and `Store`, the handle of one store in one process. A handle may be shared by threads,
+inherited by fork and pickled: it arrives as another handle of the same store.
+
+Does not: know names and rights of segments (`segment`), bytes (`_core`), or options (`config`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
+from typing import Any, TypeVar
+
+from shmkv import _core, config, segment
+from shmkv import codec as codecs
+from shmkv.errors import Closed, ReadOnly
+from shmkv.types import MISSING, Info, Key, Report, Stats, Ttl
+
+T = TypeVar("T")
+
+
+class _Items(ItemsView[Key, Any]):
+    """Pairs of a store; what goes while it is walked is left out."""
+
+    _mapping: Store
+
+    def __iter__(self) -> Iterator[tuple[Key, Any]]:
+        store = self._mapping
+        for key in store:
+            value = store.get(key, MISSING)
+            if value is not MISSING:
+                yield key, value
+
+
+class _Values(ValuesView[Any]):
+    """Values of a store; what goes while it is walked is left out."""
+
+    _mapping: Store
+
+    def __iter__(self) -> Iterator[Any]:
+        for _, value in _Items(self._mapping):
+            yield value
+
+    def __contains__(self, value: object) -> bool:
+        return any(value is other or value == other for other in self)
+
+
+class Store(_core.Store, MutableMapping[Key, Any]):
+    """A handle of a store, made by `open`. A mapping from str or bytes to values.
+
+    Keys have 1 to 65,535 bytes; a `str` and its UTF-8 bytes name the same item. Values are bytes,
+    str, int, float, bool and None, exactly of these types; bytearray and memoryview come back as
+    bytes, anything else raises CodecError. Every method works on one key atomically unless it says
+    otherwise. All raise Closed after `close`, ReadOnly where a read-only store is to be changed,
+    Busy when a living process keeps a lock longer than `lock_timeout`, and Corrupt when the segment
+    is damaged. A handle is equal to itself only.
+    """
+
+    __slots__ = ("__weakref__", "_options")
+    _options: dict[str, Any]
+
+    # --- the handle -----------------------------------------------------------------------------
+
+    def __enter__(self) -> Store:
+        if self.closed:
+            raise Closed(f"store {self.name!r} is closed: open it again")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else config.show_size(self.size)
+        return f"<shmkv.Store {self.name!r} {state}>"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+    def __reduce__(self) -> tuple[Callable[..., Store], tuple[str, dict[str, Any]]]:
+        return _reopen, (self.name, self._options)
+
+    # --- one key --------------------------------------------------------------------------------
+
+    def update_with(
+        self,
+        key: Key,
+        fn: Callable[[Any], Any],
+        *,
+        default: Any = MISSING,
+        ttl: Ttl = None,
+    ) -> Any:
+        """Replace a value by `fn(value)`, atomically, and return what was stored.
+
+        `fn` runs again when another writer came between, so it should have no side effects; it may
+        use the store. A missing key counts as `default`, without one it raises KeyError. `ttl`
+        replaces the deadline. What `fn` raises comes through and nothing is changed.
+        """
+        while True:
+            try:
+                value, token = self.gets(key)
+            except KeyError:
+                if default is MISSING:
+                    raise
+                new = fn(default)
+                if self.add(key, new, ttl=ttl):
+                    return new
+            else:
+                new = fn(value)
+                if self.cas(key, new, token, ttl=ttl):
+                    return new
+
+    def setdefault(self, key: Key, default: Any = None, /) -> Any:
+        """The value of a key; a missing one is stored as `default` first. Keeps the deadline."""
+        if self.readonly:
+            raise ReadOnly(f"store {self.name!r} was opened with readonly=True")
+        while True:
+            value = self.get(key, MISSING)
+            if value is not MISSING:
+                return value
+            if self.add(key, default):
+                return bytes(default) if isinstance(default, (bytearray, memoryview)) else default
+
+    def info(self, key: Key, /) -> Info:
+        """Type, size, ttl and age of an item, without reading it. Raises KeyError."""
+        return Info(*self._info(key))
+
+    # --- all keys -------------------------------------------------------------------------------
+
+    def scan(self, *, prefix: str | bytes | None = None, match: str | None = None) -> Iterator[Key]:
+        """An iterator over the keys that begin with `prefix` and match the pattern `match`.
+
+        Patterns are those of `fnmatch`, with regard to case; bytes keys are matched as UTF-8.
+        Expired items are left out. Every key that is there throughout is seen at least once; a key
+        may be seen twice while the index grows. Not one moment: a key may be gone when it is used.
+        """
+        if match is not None and not isinstance(match, str):
+            raise TypeError(f"match must be a str or None, not {type(match).__name__}")
+        if isinstance(prefix, str):
+            prefix = prefix.encode()
+        if prefix is not None and not isinstance(prefix, bytes):
+            raise TypeError(f"prefix must be str, bytes or None, not {type(prefix).__name__}")
+        keys = self._scan(prefix)
+        return keys if match is None else filter(_matcher(match), keys)
+
+    def items(self) -> ItemsView[Key, Any]:
+        """A live view of the pairs; items that go while it is walked are left out."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """A live view of the values; items that go while it is walked are left out."""
+        return _Values(self)
+
+    def popitem(self) -> tuple[Key, Any]:
+        """Remove some item and return (key, value). Raises KeyError when the store is empty."""
+        for key in self:
+            value = self.pop(key, MISSING)
+            if value is not MISSING:
+                return key, value
+        raise KeyError(f"store {self.name!r} is empty")
+
+    def update(self, other: Any = (), /, **named: Any) -> None:
+        """Set every pair of a mapping or of an iterable, then the named ones. Not one moment."""
+        if isinstance(other, Mapping):
+            pairs: Iterable[tuple[Key, Any]] = other.items()
+        elif hasattr(other, "keys"):
+            pairs = ((key, other[key]) for key in other.keys())  # noqa: SIM118 - it need not be iterable
+        else:
+            pairs = other
+        for key, value in pairs:
+            self[key] = value
+        for key, value in named.items():
+            self[key] = value
+
+    # --- the whole store ------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """Totals of the store, of all its processes."""
+        numbers = self._stats()
+        created = numbers.pop("created_ms") / 1000
+        return Stats(**numbers, created=created)
+
+    def check(self) -> Report:
+        """Verify every invariant of the segment while others work, and fold dead attachments.
+
+        Reads all of the index and of the pages: seconds in a store of many GiB.
+        """
+        counts, problems = self._check()
+        return Report(ok=counts["problem_count"] == 0, problems=tuple(problems), **counts)
+
+
+def _matcher(pattern: str) -> Callable[[Key], bool]:
+    import fnmatch
+    import re
+
+    match = re.compile(fnmatch.translate(pattern)).match
+
+    def matches(key: Key) -> bool:
+        text = key if isinstance(key, str) else key.decode(errors="surrogateescape")
+        return match(text) is not None
+
+    return matches
+
+
+def open(
+    name: str,
+    *,
+    size: int | str | None = None,
+    max_size: int | str | None = None,
+    create: config.Create = True,
+    mode: int = 0o600,
+    owner: int | None = None,
+    readonly: bool = False,
+    evict: bool = True,
+    codec: str = "safe",
+    path: str | None = None,
+    journal: str | None = None,
+    on_mismatch: config.OnMismatch = "fail",
+    on_corrupt: config.OnCorrupt = "fail",
+    lock_timeout: float = 5.0,
+) -> Store:
+    """Attach to the store `name`, or create it. The result is a context manager.
+
+    name: 1 to 100 of A-Z a-z 0-9 . _ - (not "." or ".."); it is this user's name.
+    size, max_size: bytes, or "256MiB", "1g"; 2 MiB to 64 GiB. Without `size`: what is there, or
+        64 MiB. `max_size` is what `size` may be raised to later: 4 x `size` by default.
+    create: True attaches or creates; False raises NotFound; "new" raises Exists.
+    mode: of the segment's file, whatever the umask; an existing one may not let in more.
+    owner: user id of the store; root creates with it for workers that drop their privileges.
+    readonly: neither creates nor changes anything; takes no attachment row.
+    evict: may items leave to make room? With False a full store raises Full.
+    codec: "safe". path, journal: not available in this version.
+    on_mismatch: if the store has another size, max_size or evict: "fail" raises Mismatch,
+        "recreate" replaces it by an empty one, "attach" takes it as it is.
+    on_corrupt: "fail" raises Corrupt, "recreate" replaces it by an empty one.
+    lock_timeout: seconds to wait for a lock that a living process holds, before Busy.
+
+    Raises TypeError, ValueError (options), NotFound, Exists, Denied, NoSpace, Mismatch, Corrupt,
+    Busy. Warns when another user has a store of this name.
+    """
+    codecs.check(codec)
+    options = config.judge(
+        name,
+        size=size,
+        max_size=max_size,
+        create=create,
+        mode=mode,
+        owner=owner,
+        readonly=readonly,
+        evict=evict,
+        path=path,
+        journal=journal,
+        on_mismatch=on_mismatch,
+        on_corrupt=on_corrupt,
+        lock_timeout=lock_timeout,
+    )
+    store = segment.attach(Store, options)
+    made = store._geometry()
+    store._options = {
+        "size": made["size"],
+        "max_size": made["max_size"],
+        "create": create is not False,
+        "mode": mode,
+        "owner": owner,
+        "readonly": readonly,
+        "evict": store.evict,
+        "codec": codec,
+        "on_mismatch": "attach" if on_mismatch == "attach" else "fail",
+        "lock_timeout": lock_timeout,
+    }
+    return store
+
+
+def _reopen(name: str, options: dict[str, Any]) -> Store:
+    """What unpickling a store calls."""
+    return open(name, **options)

@@ -1,0 +1,155 @@
+"""The words of the public face: keys, times, the sentinel, and what a store tells about itself.
+
+Owns: type aliases, `MISSING`, and the results `Stats`, `Report` and `Info`. Nothing here knows a
+segment. All results are immutable.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+Key: TypeAlias = str | bytes
+Ttl: TypeAlias = float | dt.timedelta | None
+When: TypeAlias = float | dt.datetime
+
+
+class Missing(enum.Enum):
+    """The type of `MISSING`."""
+
+    MISSING = "MISSING"
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+    __str__ = __repr__
+
+
+MISSING: Final = Missing.MISSING
+"""Stands for "no value was given" where `None` is a value. It is falsy."""
+
+
+class Info(NamedTuple):
+    """What is known of one item."""
+
+    type: str
+    """Name of the Python type the value comes back as: bytes, str, int, float, bool, NoneType."""
+    size: int
+    """Bytes of the value in the store; of a `str` its UTF-8, of a counter or a float 8."""
+    ttl: float | None
+    """Seconds until it expires; None: never."""
+    age: float
+    """Seconds since its page was opened: at least the time since it was written or moved."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stats:
+    """Totals of a store since it was created, of all processes together.
+
+    Bytes are bytes of shared memory. Counts are exact; the gauges are read one after the other
+    while others work.
+    """
+
+    items: int
+    """Items indexed, expired ones included until somebody frees them."""
+    size: int
+    """Bytes the store may use."""
+    max_size: int
+    """Bytes that `size` may be raised to."""
+    bytes_live: int
+    """Bytes of the items indexed."""
+    bytes_free: int
+    """Bytes of free pages."""
+    bytes_garbage: int
+    """Bytes of dead and expired items, as far as known."""
+    bytes_index: int
+    """Bytes of index pages."""
+    bytes_backed: int
+    """Bytes taken from the system so far."""
+    hits: int
+    """Reads that found a value."""
+    misses: int
+    """Reads that found none."""
+    sets: int
+    """Values and counts written."""
+    deletes: int
+    """Items removed by users."""
+    expired: int
+    """Items freed because their deadline had passed."""
+    evictions: int
+    """Items that left to make room."""
+    evictions_index: int
+    """Of these: because their part of the index was full."""
+    refused_full: int
+    """Writes refused with `Full`."""
+    refused_large: int
+    """Writes refused with `TooLarge`."""
+    lock_recoveries: int
+    """Locks taken over from dead processes."""
+    folds: int
+    """Dead processes whose belongings were given back."""
+    bytes_written: int
+    """Bytes of items written for users."""
+    bytes_copied: int
+    """Bytes of items moved by cleaning."""
+    pages_cleaned: int
+    """Pages cleaned."""
+    splits: int
+    """Index segments split."""
+    retries: int
+    """Reads repeated because a writer came between."""
+    attached: int
+    """Attachments with a row: read-only ones are not counted."""
+    rows: int
+    """Attachments there is room for."""
+    nospace: int
+    """How often the system refused memory below `size`."""
+    damage: int
+    """How often damaged bytes were met and cut out."""
+    created: float
+    """Unix time of creation, seconds."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """The result of a check of every invariant. It is true when no problem was found."""
+
+    ok: bool
+    """No problem was found."""
+    problems: tuple[str, ...]
+    """What was found, in words; long lists are cut, `problem_count` is not."""
+    problem_count: int = 0
+    items: int = 0
+    """Items indexed."""
+    bytes_live: int = 0
+    """Their bytes."""
+    pages: int = 0
+    """Base pages in all; the following say what they are."""
+    pages_free: int = 0
+    pages_index: int = 0
+    pages_log: int = 0
+    pages_extent: int = 0
+    pages_held: int = 0
+    """Being taken, cleaned, or waiting for views."""
+    items_parsed: int = 0
+    """Items found in pages, living or not."""
+    items_garbage: int = 0
+    """Of these: not indexed."""
+    dead_rows: int = 0
+    """Dead attachments found, and folded unless the store is read-only."""
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
+        return {**dataclasses.asdict(self), "problems": list(self.problems)}

@@ -1,0 +1,1 @@
+"""Property tests: the store against the plain-Python model."""

@@ -1,0 +1,1 @@
+"""Unit tests: one file for each theme of the public face."""
