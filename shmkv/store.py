@@ -174,7 +174,7 @@ class Store(_core.Store, MutableMapping[Key, Any]):
         if isinstance(other, Mapping):
             pairs: Iterable[tuple[Key, Any]] = other.items()
         elif hasattr(other, "keys"):
-            pairs = ((key, other[key]) for key in other.keys())  # noqa: SIM118 - it need not be iterable
+            pairs = ((key, other[key]) for key in other.keys())  # noqa: SIM118
         else:
             pairs = other
         for key, value in pairs:

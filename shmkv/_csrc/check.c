@@ -167,6 +167,7 @@ static kv_status check_stripe(struct check *c, uint32_t s) {
 static void check_closed(struct check *c, uint32_t head, uint64_t word) {
     struct kv_handle *h = c->op->h;
     uint64_t run = page_run(word);
+    uint64_t birth = kv_load_acq(&page_at(h, head)->birth); /* acquire: before what is parsed */
     uint32_t tail = kv_load_acq(&page_at(h, head)->tail), at = 0, items = 0, garbage = 0;
     bool parsed = tail <= run * base_granules(h);
     while (parsed && at < tail) {
@@ -183,8 +184,8 @@ static void check_closed(struct check *c, uint32_t head, uint64_t word) {
         garbage += table_find_ref(h, stripe_of(h, hash), hash, ref, &slot) != KV_OK;
         at += (uint32_t)step;
     }
-    if (page_word(h, head) != word)
-        return; /* it moved: what was read proves nothing */
+    if (page_word(h, head) != word || kv_load_rlx(&page_at(h, head)->birth) != birth)
+        return; /* it moved, perhaps to be closed again: what was read proves nothing */
     if (!parsed)
         problem(c, "page %u: cannot be parsed at granule %u of %u", head, at, tail);
     else if (kv_load_rlx(&page_at(h, head)->dead) > tail)
