@@ -163,11 +163,14 @@ kv_status arena_take(struct kv_op *op, uint32_t len, unsigned how, uint32_t *hea
     return KV_NOPAGE;
 }
 
+uint32_t arena_usable(struct kv_handle *h) {
+    uint32_t limit = arena_bases(h), backed = kv_geometry_bases(&h->g, segment_watermark(h));
+    bool refused = kv_load_rlx(&kv_header_of(h)->nospace) != 0;
+    return refused && backed < limit ? backed : limit;
+}
+
 bool arena_fits(struct kv_handle *h, uint32_t len) {
-    uint32_t backed = kv_geometry_bases(&h->g, segment_watermark(h)), limit = arena_bases(h);
-    if (kv_load_rlx(&kv_header_of(h)->nospace) != 0 && backed < limit)
-        limit = backed; /* the system has refused memory: do not count on it */
-    return search_run(h, len, len + arena_withheld(h), limit) != KV_NO_BASE;
+    return search_run(h, len, len + arena_withheld(h), arena_usable(h)) != KV_NO_BASE;
 }
 
 static bool in_run(struct kv_handle *h, kv_ref ref, uint32_t head, uint32_t run) {
@@ -408,7 +411,7 @@ static kv_status append_extent(struct kv_op *op, const struct kv_item *it, uint6
 kv_status arena_append(struct kv_op *op, uint32_t appender, const struct kv_item *it,
                        uint64_t deadline_ms, struct kv_place *place) {
     place->bytes = kv_item_bytes(it);
-    kv_status s = reservation_slot(op, &place->slot);
+    kv_status s = reservation_slot(op, appender == op->h->g.appenders, &place->slot);
     if (s != KV_OK)
         return s;
     if (arena_is_extent(op->h, place->bytes))

@@ -94,6 +94,8 @@ enum { KV_TAKE_PRIVILEGED = 1 };
 /* `len` adjacent base pages, TAKEN by this process, backed, tail 0. KV_NOPAGE, or a backing error.
  */
 kv_status arena_take(struct kv_op *op, uint32_t len, unsigned how, uint32_t *head);
+/* Base pages to reckon with: once the system has refused memory, only those it has given. */
+uint32_t arena_usable(struct kv_handle *h);
 /* Would a take of this length, not privileged, find memory now? */
 bool arena_fits(struct kv_handle *h, uint32_t len);
 /* One base at a given place. KV_NOPAGE if it is not free. */

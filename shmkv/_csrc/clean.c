@@ -226,14 +226,19 @@ bool clean_limbo(struct kv_handle *h, uint32_t head, uint64_t w) {
     return !pinned;
 }
 
-bool is_blocked(const struct episode *ep, uint32_t head) {
-    for (uint32_t i = 0; i < ep->blocked_count; i++)
-        if (ep->blocked[i] == head)
-            return true;
-    return ep->blocked_count == KV_BLOCKED;
+void unblock_all(struct episode *ep) {
+    memset(ep->blocked, 0, ep->op->h->g.bases_max / 8 + 1);
+    ep->any_blocked = false;
 }
 
-void block(struct episode *ep, uint32_t head) {
-    if (ep->blocked_count < KV_BLOCKED)
-        ep->blocked[ep->blocked_count++] = head;
+kv_status episode_fold(struct episode *ep) {
+    uint32_t folded = 0;
+    if (ep->folded)
+        return KV_OK;
+    ep->folded = true;
+    kv_status r = fold_all(ep->op, &folded);
+    if (r != KV_OK || folded == 0)
+        return r;
+    unblock_all(ep);
+    return KV_AGAIN;
 }

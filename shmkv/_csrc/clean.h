@@ -7,19 +7,19 @@
 
 #include "fold.h"
 
-#define KV_BLOCKED 32u
-
 enum clean_mode { KEEP_LIVE, MAY_EVICT };
 
 /* One operation's work of making room, by one holder of a cleaner slot. */
 struct episode {
     struct kv_op *op;
-    uint64_t goal;                /* bytes to gain */
-    uint64_t copied;              /* bytes moved so far */
-    uint32_t slot;                /* cleaner slot held */
-    uint32_t blocked[KV_BLOCKED]; /* heads to leave alone for now */
-    uint32_t blocked_count;
-    bool no_place; /* what lives in some page found no other place: keeping all does not help */
+    uint64_t goal;    /* bytes to gain */
+    uint64_t copied;  /* bytes moved so far */
+    uint32_t slot;    /* cleaner slot held */
+    uint8_t *blocked; /* a bit for each base page: heads to leave alone for now */
+    bool any_blocked;
+    bool closed_open; /* open pages were closed */
+    bool folded;      /* dead attachments were looked for */
+    bool no_place;    /* what lives in some page found no other place: keeping all does not help */
 };
 
 /* CLOSED -> TAKEN by us. KV_AGAIN: blocked for now. KV_NOPAGE: no place for what is alive in it. */
@@ -27,7 +27,16 @@ kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode);
 /* LIMBO -> TAKEN by us, if nobody reads there any more. */
 bool clean_limbo(struct kv_handle *h, uint32_t head, uint64_t word);
 
-bool is_blocked(const struct episode *ep, uint32_t head);
-void block(struct episode *ep, uint32_t head);
+static inline bool is_blocked(const struct episode *ep, uint32_t head) {
+    return ep->blocked[head / 8] >> head % 8 & 1;
+}
+static inline void block(struct episode *ep, uint32_t head) {
+    ep->blocked[head / 8] |= (uint8_t)(1u << head % 8);
+    ep->any_blocked = true;
+}
+void unblock_all(struct episode *ep);
+/* Before giving up: what dead attachments held may be all that is wanting. KV_AGAIN: some was given
+ * back. */
+kv_status episode_fold(struct episode *ep);
 
 #endif

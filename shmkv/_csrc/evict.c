@@ -1,23 +1,39 @@
 /* evict.c: making room: for an item, for an index page, in an index segment. */
 #include "evict.h"
 
-static kv_status episode_begin(struct episode *ep, struct kv_op *op, uint64_t goal) {
+#include <stdlib.h>
+
+/* On failure nothing is held. `wait`: for a cleaner slot, as long as the operation may; else
+ * KV_BUSY. */
+static kv_status episode_begin(struct episode *ep, struct kv_op *op, uint64_t goal, bool wait) {
     struct kv_handle *h = op->h;
+    struct kv_header *header = kv_header_of(h);
     uint64_t page = (uint64_t)h->g.std_run << h->g.base_shift;
     *ep = (struct episode){.op = op, .goal = goal > page ? goal : page};
-    if (op->leave != NULL)
+    if (wait && op->leave != NULL)
         op->leave(op);
-    for (uint32_t k = 0; k < h->g.cleaners; k++)
-        if (lock_try(op, &kv_header_of(h)->cleaners[k].lock) == KV_OK) {
-            ep->slot = k;
-            return KV_OK;
-        }
-    ep->slot = kv_number(h) % h->g.cleaners;
-    kv_status r = lock_take(op, &kv_header_of(h)->cleaners[ep->slot].lock);
-    return r == KV_RECOVER ? KV_OK : r; /* nothing to repair: pages tell their own state */
+    kv_status r = KV_BUSY;
+    for (ep->slot = 0; ep->slot < h->g.cleaners; ep->slot++) {
+        r = lock_try(op, &header->cleaners[ep->slot].lock);
+        if (r == KV_OK)
+            break;
+    }
+    if (r != KV_OK && wait) {
+        ep->slot = kv_number(h) % h->g.cleaners;
+        r = lock_take(op, &header->cleaners[ep->slot].lock);
+        r = r == KV_RECOVER ? KV_OK : r; /* nothing to repair: pages tell their own state */
+    }
+    if (r != KV_OK)
+        return r;
+    ep->blocked = calloc(h->g.bases_max / 8 + 1, 1);
+    if (ep->blocked != NULL)
+        return KV_OK;
+    lock_give(&header->cleaners[ep->slot].lock);
+    return KV_NOMEM;
 }
 
 static void episode_end(struct episode *ep) {
+    free(ep->blocked);
     lock_give(&kv_header_of(ep->op->h)->cleaners[ep->slot].lock);
 }
 
@@ -25,7 +41,7 @@ kv_status evict_make_room(struct kv_op *op, uint64_t bytes) {
     struct kv_handle *h = op->h;
     struct episode ep;
     uint32_t need = arena_need(h, bytes);
-    kv_status r = episode_begin(&ep, op, bytes);
+    kv_status r = episode_begin(&ep, op, bytes, true);
     if (r != KV_OK)
         return r;
     if (arena_is_extent(h, bytes))
@@ -40,15 +56,14 @@ kv_status evict_make_room(struct kv_op *op, uint64_t bytes) {
 kv_status evict_tidy(struct kv_op *op) {
     struct kv_handle *h = op->h;
     struct kv_header *header = kv_header_of(h);
-    uint64_t page = (uint64_t)h->g.std_run << h->g.base_shift;
-    struct episode ep = {.op = op, .goal = page};
+    struct episode ep;
     op->tidied = true;
-    if (lock_try(op, &header->cleaners[0].lock) != KV_OK)
-        return KV_OK; /* somebody is at it */
+    kv_status r = episode_begin(&ep, op, 0, false);
+    if (r != KV_OK)
+        return r == KV_BUSY ? KV_OK : r; /* others are at it */
     uint32_t hint = kv_load_rlx(&header->tidy_hint);
     kv_store_rlx(&header->tidy_hint, 0u);
-    kv_status r =
-        hint == 0 || hint > arena_bases(h) ? KV_AGAIN : clean_page(&ep, hint - 1, KEEP_LIVE);
+    r = hint == 0 || hint > arena_bases(h) ? KV_AGAIN : clean_page(&ep, hint - 1, KEEP_LIVE);
     if (r == KV_OK) {
         arena_give(h, hint - 1, kv_number(h));
         kv_store_rlx(&header->take_hint, hint - 1);
@@ -61,7 +76,7 @@ kv_status evict_tidy(struct kv_op *op) {
 static kv_status index_step(struct episode *ep) {
     struct kv_op *op = ep->op;
     struct kv_handle *h = op->h;
-    uint32_t limit = arena_bases(h);
+    uint32_t limit = arena_usable(h);
     for (uint32_t i = 0; i < limit; i += page_run(page_word(h, i))) {
         uint64_t w = page_word(h, i);
         kv_status r = KV_AGAIN;
@@ -99,7 +114,7 @@ kv_status evict_make_index(struct kv_op *op) {
     struct episode ep;
     if (index_bases(h) >= arena_bases(h) / 4)
         return KV_FULL;
-    kv_status r = episode_begin(&ep, op, 0);
+    kv_status r = episode_begin(&ep, op, 0, true);
     if (r != KV_OK)
         return r;
     for (bool done = false; r == KV_OK && !done;) {
@@ -142,7 +157,7 @@ kv_status evict_compact(struct kv_op *op, uint32_t *freed) {
     struct kv_handle *h = op->h;
     struct episode ep;
     *freed = 0;
-    kv_status r = episode_begin(&ep, op, 0);
+    kv_status r = episode_begin(&ep, op, 0, true);
     if (r != KV_OK)
         return r;
     r = victim_close_open(op);

@@ -228,24 +228,24 @@ kv_status lock_idle(struct kv_op *op) {
 
 /* ---- reservations and pins ---------------------------------------------------------------- */
 
-kv_status reservation_slot(struct kv_op *op, unsigned *slot) {
+/* The first six slots are for users' items, the last two for what a cleaner moves: a writer may
+ * hold its slot while its thread, or another, makes room. */
+#define KV_SLOTS_USERS 6u
+
+kv_status reservation_slot(struct kv_op *op, bool moving, unsigned *slot) {
     uint32_t *mask = &op->h->own->reservations;
+    unsigned from = moving ? KV_SLOTS_USERS : 0, to = moving ? KV_RESERVATIONS : KV_SLOTS_USERS;
     for (;;) {
-        uint32_t seen = kv_load_rlx(mask);
-        for (unsigned i = 0; i < KV_RESERVATIONS; i++) {
-            if (seen & 1u << i)
+        for (unsigned i = from; i < to; i++) {
+            if (kv_load_rlx(mask) & 1u << i || kv_or_acq(mask, 1u << i) & 1u << i)
                 continue;
-            if (kv_or_acq(mask, 1u << i) & 1u << i)
-                break; /* another thread was faster: look again */
             *slot = i;
             return KV_OK;
         }
-        if (seen == (1u << KV_RESERVATIONS) - 1) {
-            op->owner = kv_number(op->h);
-            kv_status s = lock_idle(op); /* the process's other threads are writing: they end */
-            if (s != KV_OK)
-                return s;
-        }
+        op->owner = kv_number(op->h);
+        kv_status s = lock_idle(op); /* other threads of this process are writing: they end */
+        if (s != KV_OK)
+            return s;
     }
 }
 

@@ -135,8 +135,9 @@ kv_status lock_idle(struct kv_op *op);
 
 /* ---- reservations and pins ---------------------------------------------------------------- */
 
-/* A free reservation slot of this process; KV_BUSY when all stay in use. */
-kv_status reservation_slot(struct kv_op *op, unsigned *slot);
+/* A free reservation slot of this process, for a user's item or for one that is moved; KV_BUSY when
+ * all stay in use. */
+kv_status reservation_slot(struct kv_op *op, bool moving, unsigned *slot);
 void reservation_clear(struct kv_handle *h, unsigned slot);
 
 /* Pin words are {own row, index}; -1 = none. A pin protects the run that holds `ref`. */

@@ -128,13 +128,14 @@ void key_length(Py_ssize_t len);
 /* Borrowed bytes of a key, no Python code run; false: raised. */
 static inline bool key_bytes(PyObject *o, const void **data, uint32_t *len, bool *is_str) {
     Py_ssize_t n = 0;
-    if (Py_IS_TYPE(o, &PyUnicode_Type) || PyUnicode_Check(o)) {
+    if (Py_IS_TYPE(o, &PyBytes_Type) || PyBytes_Check(o)) {
+        char *p = NULL;
+        (void)PyBytes_AsStringAndSize(o, &p, &n);
+        *data = p;
+        *is_str = false;
+    } else if (PyUnicode_Check(o)) {
         *data = PyUnicode_AsUTF8AndSize(o, &n);
         *is_str = true;
-    } else if (PyBytes_Check(o)) {
-        *data = PyBytes_AsString(o);
-        n = PyBytes_Size(o);
-        *is_str = false;
     } else {
         key_fail(o);
         return false;
@@ -214,6 +215,8 @@ PyObject *one_replace(struct py_store *, PyObject *const *, Py_ssize_t, PyObject
 PyObject *one_cas(struct py_store *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *one_pop(struct py_store *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *one_delete(struct py_store *, PyObject *);
+/* The value of a hashed key, or NULL: *missing says why not. After op_begin(). */
+PyObject *one_fetch(struct py_op *, const struct kv_key *, struct kv_meta *, bool *missing);
 PyObject *one_gets(struct py_store *, PyObject *);
 PyObject *one_subscript(struct py_store *, PyObject *);
 int one_assign(struct py_store *, PyObject *, PyObject *);

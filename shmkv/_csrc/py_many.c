@@ -8,22 +8,68 @@
 
 /* ---- many --------------------------------------------------------------------------------- */
 
+#define KV_GROUP 16u
+
+/* Keys whose memory is asked for together, before any of them is looked up. */
+struct group {
+    PyObject *object[KV_GROUP];
+    struct kv_key key[KV_GROUP];
+    uint32_t n;
+};
+
+static void group_drop(struct group *g) {
+    while (g->n > 0)
+        Py_DECREF(g->object[--g->n]);
+}
+
+/* The next keys of the iterable. false: raised. */
+static bool group_next(struct py_store *self, PyObject *it, struct group *g) {
+    struct py_key raw[KV_GROUP];
+    struct py_op p;
+    g->n = 0;
+    while (g->n < KV_GROUP && (g->object[g->n] = PyIter_Next(it)) != NULL) {
+        uint32_t i = g->n++;
+        if (!key_of(g->object[i], &raw[i]))
+            return false;
+    }
+    if (PyErr_Occurred() || !op_begin(&p, self))
+        return false;
+    for (uint32_t i = 0; i < g->n; i++)
+        g->key[i] = key_hashed(&p, &raw[i]);
+    store_prefetch(p.op.h, g->key, g->n);
+    return true;
+}
+
+static bool group_get(struct py_store *self, struct group *g, PyObject *result) {
+    for (uint32_t i = 0; i < g->n; i++) {
+        struct kv_meta meta;
+        struct py_op p;
+        bool missing;
+        if (!op_begin(&p, self)) /* again: the dict may have run code of the keys */
+            return false;
+        PyObject *value = one_fetch(&p, &g->key[i], &meta, &missing);
+        if (value == NULL && !missing)
+            return false;
+        int bad = value != NULL ? PyDict_SetItem(result, g->object[i], value) : 0;
+        Py_XDECREF(value);
+        if (bad)
+            return false;
+    }
+    return true;
+}
+
 PyObject *many_get(struct py_store *self, PyObject *keys) {
     PyObject *it = PyObject_GetIter(keys);
     PyObject *result = it == NULL ? NULL : PyDict_New();
-    PyObject *args[2] = {NULL, NULL};
-    PyObject *none = (PyObject *)self; /* a default that no value can be */
-    struct py_op p;
-    bool ok = result != NULL && op_begin(&p, self);
-    while (ok && (args[0] = PyIter_Next(it)) != NULL) {
-        args[1] = none;
-        PyObject *value = one_get(self, args, 2, NULL);
-        ok = value != NULL && (value == none || PyDict_SetItem(result, args[0], value) == 0);
-        Py_XDECREF(value);
-        Py_DECREF(args[0]);
-    }
+    struct group g = {.n = 0};
+    bool ok = result != NULL;
+    do {
+        group_drop(&g);
+        ok = ok && group_next(self, it, &g) && group_get(self, &g, result);
+    } while (ok && g.n == KV_GROUP);
+    group_drop(&g);
     Py_XDECREF(it);
-    if (!ok || PyErr_Occurred())
+    if (!ok)
         Py_CLEAR(result);
     return result;
 }

@@ -107,32 +107,37 @@ int one_assign(struct py_store *self, PyObject *key, PyObject *value) {
 
 /* ---- out ---------------------------------------------------------------------------------- */
 
-/* The value of a key, or NULL: *missing says why not. */
-static PyObject *fetch(struct py_store *self, PyObject *o_key, struct kv_meta *meta,
-                       bool *missing) {
-    struct py_key k;
-    struct py_op p;
+PyObject *one_fetch(struct py_op *p, const struct kv_key *key, struct kv_meta *meta,
+                    bool *missing) {
     struct py_fetch f;
-    *missing = false;
-    if (!key_of(o_key, &k) || !op_begin(&p, self))
-        return NULL;
-    struct kv_key key = key_hashed(&p, &k);
     kv_status s;
-    fetch_init(&f, &p);
+    *missing = false;
+    fetch_init(&f, p);
     do {
-        s = store_enter(&p.op);
+        s = store_enter(&p->op);
         if (s == KV_OK)
-            s = store_get(&p.op, &key, meta, fetch_alloc, &f);
-    } while (op_again(&p, s));
+            s = store_get(&p->op, key, meta, fetch_alloc, &f);
+    } while (op_again(p, s));
     PyObject *result = NULL;
     if (s == KV_OK)
         result = fetch_take(&f, meta);
     else if (s == KV_MISS)
         *missing = true;
     else
-        (void)op_fail(&p, s);
+        (void)op_fail(p, s);
     fetch_free(&f);
     return result;
+}
+
+static PyObject *fetch(struct py_store *self, PyObject *o_key, struct kv_meta *meta,
+                       bool *missing) {
+    struct py_key k;
+    struct py_op p;
+    *missing = false;
+    if (!key_of(o_key, &k) || !op_begin(&p, self))
+        return NULL;
+    struct kv_key key = key_hashed(&p, &k);
+    return one_fetch(&p, &key, meta, missing);
 }
 
 PyObject *one_get(struct py_store *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {

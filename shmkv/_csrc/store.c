@@ -244,6 +244,15 @@ kv_status store_get(struct kv_op *op, const struct kv_key *key, struct kv_meta *
     return r;
 }
 
+void store_prefetch(struct kv_handle *h, const struct kv_key *keys, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        table_prefetch_stripe(h, stripe_of(h, keys[i].home), keys[i].hash);
+    for (uint32_t i = 0; i < n; i++)
+        table_prefetch_bucket(h, stripe_of(h, keys[i].home), keys[i].hash);
+    for (uint32_t i = 0; i < n; i++)
+        table_prefetch_item(h, stripe_of(h, keys[i].home), keys[i].hash);
+}
+
 /* ---- pins --------------------------------------------------------------------------------- */
 
 /* Aim the pin, then make sure that the item was still current when everybody could see it. */

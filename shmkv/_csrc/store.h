@@ -64,6 +64,9 @@ void store_leave(struct kv_op *op);
 
 kv_status store_get(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta,
                     kv_alloc *alloc, void *arg);
+/* Starts loading what lookups of these keys will touch, level by level, so that their waits
+ * overlap. */
+void store_prefetch(struct kv_handle *h, const struct kv_key *keys, uint32_t n);
 /* No value bytes: exists, ttl, info. Does not count as a hit or a use. */
 kv_status store_peek(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta);
 /* Milliseconds since the page of the item was opened: at least the time since it was written or

@@ -80,6 +80,31 @@ kv_status table_find(struct kv_handle *h, uint32_t s, const struct kv_key *key,
     return KV_MISS;
 }
 
+void table_prefetch_stripe(const struct kv_handle *h, uint32_t s, uint64_t hash) {
+    __builtin_prefetch(stripe_at(h, s));
+    __builtin_prefetch(&directory_at(h, s)[kv_hash_dir(hash, h->g.dir_bits)]);
+}
+
+void table_prefetch_bucket(struct kv_handle *h, uint32_t s, uint64_t hash) {
+    const struct kv_bucket *segment = segment_of(h, s, hash);
+    if (segment != NULL)
+        __builtin_prefetch(&segment[kv_hash_bucket(hash)]);
+}
+
+/* A ref that a writer is just changing may be anything: a prefetch of any address is harmless. */
+void table_prefetch_item(struct kv_handle *h, uint32_t s, uint64_t hash) {
+    const struct kv_bucket *segment = segment_of(h, s, hash);
+    if (segment == NULL)
+        return;
+    const struct kv_bucket *b = &segment[kv_hash_bucket(hash)];
+    struct tags t = match_tags(b, kv_hash_tag(hash));
+    if (t.match == 0)
+        return;
+    const unsigned char *item = arena_at(h, kv_load_rlx(&b->ref[__builtin_ctz(t.match)]));
+    __builtin_prefetch(item);
+    __builtin_prefetch(item + KV_LINE);
+}
+
 kv_status table_find_ref(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref ref,
                          struct kv_slot *slot) {
     struct kv_bucket *segment = segment_of(h, s, hash);

@@ -50,6 +50,10 @@ static inline struct kv_key kv_key_make(const struct kv_handle *h, const void *d
 /* KV_OK, KV_MISS, KV_CORRUPT (or a change meanwhile). */
 kv_status table_find(struct kv_handle *h, uint32_t s, const struct kv_key *key,
                      struct kv_slot *slot);
+/* Hints for a lookup to come: the buckets' line, then the item that the tags point to. */
+void table_prefetch_stripe(const struct kv_handle *h, uint32_t s, uint64_t hash);
+void table_prefetch_bucket(struct kv_handle *h, uint32_t s, uint64_t hash);
+void table_prefetch_item(struct kv_handle *h, uint32_t s, uint64_t hash);
 /* The slot that holds this ref, by hash; no key is compared. Fills bucket, index, steps, ref. */
 kv_status table_find_ref(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref ref,
                          struct kv_slot *slot);

@@ -44,7 +44,7 @@ static void census_page(struct episode *ep, struct census *c, uint32_t head, uin
 
 static void census_take(struct episode *ep, struct census *c) {
     struct kv_handle *h = ep->op->h;
-    uint32_t limit = arena_bases(h);
+    uint32_t limit = arena_usable(h);
     uint64_t now = kv_clock_ms();
     *c = (struct census){.oldest = KV_NO_BASE, .dirtiest = KV_NO_BASE};
     for (uint32_t i = 0; i < limit;) {
@@ -78,7 +78,7 @@ static kv_status choose_victim(struct episode *ep, const struct census *c, uint3
         *mode = MAY_EVICT;
         return KV_OK;
     }
-    return c->closed > 0 && ep->blocked_count > 0 && !ep->no_place ? KV_AGAIN : KV_FULL;
+    return c->closed > 0 && ep->any_blocked && !ep->no_place ? KV_AGAIN : KV_FULL;
 }
 
 /* Nothing closed to clean: close what is open. Small stores, or many appenders. */
@@ -92,45 +92,48 @@ kv_status victim_close_open(struct kv_op *op) {
 }
 
 /* Clean one page into the pool. */
+/* Nothing to choose, or nothing that is not blocked. KV_AGAIN: look again. */
+static kv_status victim_wanting(struct episode *ep, kv_status why) {
+    kv_status r = episode_fold(ep);
+    if (r != KV_OK)
+        return r;
+    if (why == KV_FULL && !ep->closed_open) {
+        ep->closed_open = true;
+        r = victim_close_open(ep->op);
+    } else if (why == KV_AGAIN) { /* everything is blocked: wait for somebody to finish */
+        unblock_all(ep);
+        r = lock_idle(ep->op);
+    } else {
+        return why;
+    }
+    return r == KV_OK ? KV_AGAIN : r;
+}
+
 kv_status victim_step(struct episode *ep) {
     struct kv_op *op = ep->op;
-    struct census c;
-    bool closed_open = false;
     for (;;) {
-        uint32_t head;
-        enum clean_mode mode;
+        struct census c;
+        uint32_t head = 0;
+        enum clean_mode mode = KEEP_LIVE;
         census_take(ep, &c);
         if (c.freed > 0)
             return KV_OK;
         kv_status r = choose_victim(ep, &c, &head, &mode);
-        if (r == KV_FULL && !closed_open) {
-            closed_open = true;
-            r = victim_close_open(op);
-            if (r != KV_OK)
-                return r;
-            continue;
-        }
-        if (r == KV_AGAIN) { /* everything is blocked: wait for somebody to finish */
-            ep->blocked_count = 0;
-            r = lock_idle(op);
-            if (r != KV_OK)
-                return r;
-            continue;
-        }
-        if (r != KV_OK)
+        if (r != KV_OK) {
+            r = victim_wanting(ep, r);
+            if (r == KV_AGAIN)
+                continue;
             return r;
-        r = clean_page(ep, head, mode);
-        if (r == KV_OK) {
-            arena_give(op->h, head, kv_number(op->h));
-            return KV_OK;
         }
+        r = clean_page(ep, head, mode);
+        if (r == KV_OK)
+            arena_give(op->h, head, kv_number(op->h));
         if (r != KV_AGAIN && r != KV_NOPAGE)
             return r;
         block(ep, head);
-        if (r == KV_NOPAGE &&
-            !ep->no_place) { /* from now on items may leave: every page counts again */
-            ep->no_place = true;
-            ep->blocked_count = 0;
+        if (r == KV_NOPAGE && !ep->no_place) {
+            ep->no_place = true; /* from now on items may leave: every page counts again */
+            unblock_all(ep);
         }
     }
 }

@@ -9,6 +9,8 @@
 
 #include "clock.h"
 
+#define KV_WINDOW_TRIES 32u
+
 #define KV_COST_BLOCKED UINT32_MAX
 
 /* What emptying each base page would cost, in granules to move or to lose. */
@@ -140,7 +142,7 @@ static kv_status window_empty(struct episode *ep, struct window *win, enum clean
 static kv_status window_leave_room(struct episode *ep, const struct window *win) {
     struct kv_handle *h = ep->op->h;
     for (;;) {
-        uint32_t outside = 0, limit = arena_bases(h);
+        uint32_t outside = 0, limit = arena_usable(h);
         for (uint32_t i = 0; i < limit && outside < arena_withheld(h);
              i += page_run(page_word(h, i)))
             outside += kv_page_state(page_word(h, i)) == KV_FREE &&
@@ -155,7 +157,7 @@ static kv_status window_leave_room(struct episode *ep, const struct window *win)
 
 static kv_status window_try(struct episode *ep, uint32_t len, enum clean_mode mode) {
     struct kv_handle *h = ep->op->h;
-    uint32_t limit = arena_bases(h);
+    uint32_t limit = arena_usable(h);
     uint32_t *cost = malloc((size_t)limit * sizeof *cost);
     struct window win = {.len = len, .held = calloc(len, 1)};
     kv_status r = KV_NOMEM;
@@ -187,22 +189,26 @@ out:
 kv_status window_step(struct episode *ep, uint32_t len) {
     struct kv_op *op = ep->op;
     struct kv_handle *h = op->h;
-    enum clean_mode mode =
-        victim_below_watermark(h, victim_live_bytes(h)) || !(h->options & KV_OPT_EVICT) ? KEEP_LIVE
-                                                                                        : MAY_EVICT;
-    for (;;) {
+    bool keep = victim_below_watermark(h, victim_live_bytes(h)) || !(h->options & KV_OPT_EVICT);
+    enum clean_mode mode = keep ? KEEP_LIVE : MAY_EVICT;
+    for (uint32_t tries = 1;; tries++) {
         kv_status r = window_try(ep, len, mode);
         if (r == KV_OK || (r != KV_AGAIN && r != KV_FULL && r != KV_NOPAGE))
             return r;
-        if (r == KV_AGAIN && ep->blocked_count < KV_BLOCKED)
+        if (r == KV_AGAIN && tries % KV_WINDOW_TRIES != 0)
+            continue; /* a page is in the way: another window */
+        r = episode_fold(ep);
+        if (r == KV_AGAIN)
             continue;
-        if (ep->blocked_count == 0) { /* not for want of patience, but of adjacent memory */
+        if (r != KV_OK)
+            return r;
+        if (!ep->any_blocked) { /* not for want of patience, but of adjacent memory */
             if (mode == MAY_EVICT || !(h->options & KV_OPT_EVICT))
                 return KV_FULL;
             mode = MAY_EVICT;
             continue;
         }
-        ep->blocked_count = 0;
+        unblock_all(ep);
         r = lock_idle(op);
         if (r != KV_OK)
             return r;
