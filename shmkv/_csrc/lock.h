@@ -59,9 +59,11 @@ struct kv_op {
     void *arg;                     /* leave's */
     uint32_t owner;                /* KV_BUSY: the number waited for, 0 = unknown */
     uint32_t dead;                 /* a dead owner met on the way: fold it afterwards */
-    int err;                       /* KV_OS: errno */
-    bool tidied;                   /* this operation has looked for a page to reuse */
-    uint32_t gift, gift_len;       /* a run TAKEN for this operation's extent; gift_len 0 = none */
+    uint32_t hits, misses, sets;   /* to be counted when the operation ends: op_tally() */
+    uint64_t written;
+    int err;                 /* KV_OS: errno */
+    bool tidied;             /* this operation has looked for a page to reuse */
+    uint32_t gift, gift_len; /* a run TAKEN for this operation's extent; gift_len 0 = none */
 };
 
 static inline struct kv_op kv_op_make(struct kv_handle *h) { return (struct kv_op){.h = h}; }
@@ -90,9 +92,25 @@ bool row_alive(struct kv_handle *h, uint32_t number);
 bool row_claim(struct kv_handle *h, uint32_t row);
 void row_unclaim(struct kv_handle *h, uint32_t row);
 
+/* Threads of one process share the row. */
 static inline void row_count(struct kv_handle *h, enum kv_stat what, uint64_t n) {
-    uint64_t *p = &kv_row_own(h)->stat[what];
-    kv_store_rlx(p, kv_load_rlx(p) + n);
+    (void)kv_add_rlx(&kv_row_own(h)->stat[what], n);
+}
+
+/* Count what the operation did. Plain additions: the caller keeps the process's other threads out
+ * (the GIL). */
+static inline void op_tally(struct kv_op *op) {
+    uint64_t *stat = kv_row_own(op->h)->stat;
+    if (op->hits | op->misses) {
+        kv_store_rlx(&stat[KV_STAT_HITS], kv_load_rlx(&stat[KV_STAT_HITS]) + op->hits);
+        kv_store_rlx(&stat[KV_STAT_MISSES], kv_load_rlx(&stat[KV_STAT_MISSES]) + op->misses);
+    }
+    if (op->sets != 0) {
+        kv_store_rlx(&stat[KV_STAT_SETS], kv_load_rlx(&stat[KV_STAT_SETS]) + op->sets);
+        kv_store_rlx(&stat[KV_STAT_WRITTEN], kv_load_rlx(&stat[KV_STAT_WRITTEN]) + op->written);
+    }
+    op->hits = op->misses = op->sets = 0;
+    op->written = 0;
 }
 
 /* ---- locks -------------------------------------------------------------------------------- */

@@ -111,9 +111,9 @@ static inline bool op_begin_write(struct py_op *p, struct py_store *self) {
 /* End one attempt: the GIL is held again. true: a signal came, call the core again. If it is false
  * and the status is KV_INTR, an exception is set. */
 static inline bool op_again(struct py_op *p, kv_status s) {
-    store_leave(&p->op);
     if (p->thread != NULL)
         op_back(p);
+    store_leave(&p->op); /* with the GIL: it counts */
     return __builtin_expect(s == KV_INTR, 0) && op_interrupted(p);
 }
 /* NULL, with the exception that fits. */

@@ -106,8 +106,11 @@ PyObject *many_set(struct py_store *self, PyObject *const *args, Py_ssize_t narg
         !ttl_deadline(self->state, a[1], &deadline))
         return NULL;
     PyObject *pairs = PyMapping_Items(a[0]); /* a list of our own */
-    if (pairs == NULL)
+    if (pairs == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError))
+            PyErr_SetString(PyExc_TypeError, "set_many() needs a mapping: an object with items()");
         return NULL;
+    }
     bool ok = op_begin_write(&p, self);
     for (Py_ssize_t i = 0; ok && i < PyList_Size(pairs); i++)
         ok = set_pair(self, PyList_GetItem(pairs, i), deadline);
@@ -140,6 +143,7 @@ PyObject *many_delete(struct py_store *self, PyObject *keys) {
 PyObject *whole_clear(struct py_store *self, PyObject *unused) {
     (void)unused;
     struct py_op p;
+    struct kv_clear clear = {.begun = false};
     kv_status s;
     if (!op_begin_write(&p, self))
         return NULL;
@@ -147,7 +151,7 @@ PyObject *whole_clear(struct py_store *self, PyObject *unused) {
     do {
         s = store_enter(&p.op);
         if (s == KV_OK)
-            s = store_clear(&p.op);
+            s = store_clear(&p.op, &clear);
     } while (op_again(&p, s));
     if (s != KV_OK)
         return op_fail(&p, s);

@@ -123,7 +123,8 @@ static PyObject *enter_copy(struct py_store *self, PyObject *o_key, const struct
     return result;
 }
 
-/* With the pin held: what the view shows. */
+/* With the pin held: what the view shows. Python code may run only once it is dropped or exported.
+ */
 static PyObject *show(struct py_store *self, struct py_pinned *out, struct kv_pin *pin,
                       const struct kv_meta *meta, const void *data) {
     if (viewable(meta) && meta->value_len >= KV_VIEW_BYTES) {
@@ -132,13 +133,13 @@ static PyObject *show(struct py_store *self, struct py_pinned *out, struct kv_pi
         out->pinned = true;
         return PyMemoryView_FromObject((PyObject *)out);
     }
-    PyObject *bytes = NULL;
+    unsigned char copy[KV_VIEW_BYTES];
     if (viewable(meta))
-        bytes = PyBytes_FromStringAndSize(data, (Py_ssize_t)meta->value_len);
-    else
-        (void)no_buffer(self, meta->type);
+        kv_copy_out(copy, data, meta->value_len);
     store_unpin(self->h, pin);
-    return memory_of(bytes);
+    if (!viewable(meta))
+        return no_buffer(self, meta->type);
+    return memory_of(PyBytes_FromStringAndSize((const char *)copy, (Py_ssize_t)meta->value_len));
 }
 
 static PyObject *enter_pinned(struct py_store *self, PyObject *o_key, const struct py_key *k) {

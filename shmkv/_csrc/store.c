@@ -70,7 +70,10 @@ kv_status store_enter(struct kv_op *op) {
 }
 
 void store_leave(struct kv_op *op) {
-    if (__builtin_expect(op->dead != 0, 0) && !op->h->readonly) {
+    if (op->h->readonly || !kv_load_acq(&op->h->own->attached))
+        return;
+    op_tally(op);
+    if (__builtin_expect(op->dead != 0, 0)) {
         uint32_t number = op->dead;
         op->dead = 0;
         (void)fold_dead(op, number);
@@ -240,7 +243,7 @@ kv_status store_get(struct kv_op *op, const struct kv_key *key, struct kv_meta *
     else if (r == KV_AGAIN || r == KV_TOOLARGE)
         r = get_pinned(op, key, meta, alloc, arg);
     if (r == KV_OK || r == KV_MISS)
-        row_count(h, r == KV_OK ? KV_STAT_HITS : KV_STAT_MISSES, 1);
+        *(r == KV_OK ? &op->hits : &op->misses) += 1;
     return r;
 }
 

@@ -58,6 +58,8 @@ kv_status store_attach(const struct kv_open *how, struct kv_handle **out, bool *
 /* Give rows back and unmap. No operation, pin or view of this handle may be left. */
 void store_detach(struct kv_handle *h);
 kv_status store_enter(struct kv_op *op);
+/* Counts what the op did and folds a dead owner it met. No other thread of the process may be in
+ * here. */
 void store_leave(struct kv_op *op);
 
 /* ---- one key ------------------------------------------------------------------------------ */
@@ -105,8 +107,15 @@ void store_unpin(struct kv_handle *h, struct kv_pin *pin);
 
 /* Items indexed, expired ones included until somebody frees them. */
 uint64_t store_len(struct kv_handle *h);
-/* Deletes what was there when it began. */
-kv_status store_clear(struct kv_op *op);
+/* How far a clear has come: zeroed at first, kept across KV_INTR. */
+struct kv_clear {
+    bool begun;
+    uint32_t stripe;                /* the next one */
+    uint32_t began[KV_STRIPES_MAX]; /* their versions when it began */
+};
+/* Deletes what was there when it began. KV_INTR: some may be gone already; go on with the same
+ * `clear`. */
+kv_status store_clear(struct kv_op *op, struct kv_clear *clear);
 
 struct kv_cursor {
     uint32_t stripe, dir, bucket;

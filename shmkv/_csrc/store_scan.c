@@ -24,8 +24,7 @@ static kv_status clear_segment_locked(struct kv_handle *h, uint32_t s, struct kv
         const unsigned char *item = arena_item(h, ref, &it);
         if (item == NULL)
             return KV_CORRUPT;
-        /* published after `began`? Versions wrap, but nothing is newer than the stripe's present
-         * one */
+        /* Published after `began`? Versions wrap, but none is newer than the stripe's. */
         if (it.version - began - 1 < (uint32_t)kv_load_rlx(&stripe_at(h, s)->ver) - began)
             continue;
         struct kv_slot slot;
@@ -57,20 +56,17 @@ static kv_status clear_stripe(struct kv_op *op, uint32_t s, uint32_t began) {
     return KV_OK;
 }
 
-kv_status store_clear(struct kv_op *op) {
+kv_status store_clear(struct kv_op *op, struct kv_clear *clear) {
     struct kv_handle *h = op->h;
-    uint32_t began[KV_STRIPES_MAX];
     if (h->readonly)
         return KV_READONLY;
-    for (uint32_t s = 0; s < h->g.stripes; s++)
-        began[s] = (uint32_t)kv_load_acq(&stripe_at(h, s)->ver);
-    for (uint32_t s = 0; s < h->g.stripes; s++) {
-        kv_status r;
-        do /* nothing of a finished segment is undone by a signal: go on */
-            r = clear_stripe(op, s, began[s]);
-        while (r == KV_INTR && !lock_pass_deadline(op));
+    for (uint32_t s = 0; !clear->begun && s < h->g.stripes; s++)
+        clear->began[s] = (uint32_t)kv_load_acq(&stripe_at(h, s)->ver);
+    clear->begun = true;
+    for (; clear->stripe < h->g.stripes; clear->stripe++) {
+        kv_status r = clear_stripe(op, clear->stripe, clear->began[clear->stripe]);
         if (r != KV_OK)
-            return r == KV_INTR ? KV_BUSY : r;
+            return r;
     }
     return KV_OK;
 }

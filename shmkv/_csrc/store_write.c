@@ -203,8 +203,8 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
     r = publish(op, s, &p);
     place_done(h, &place, r == KV_OK);
     if (r == KV_OK) {
-        row_count(h, KV_STAT_SETS, 1);
-        row_count(h, KV_STAT_WRITTEN, place.bytes);
+        op->sets++;
+        op->written += place.bytes;
     }
     return r;
 }
@@ -278,7 +278,7 @@ static kv_status incr_present(struct kv_op *op, const struct kv_key *key, int64_
         r = present(&slot, &expired) ? incr_locked(&slot, delta, result) : KV_MISS;
     table_unlock(h, s);
     if (r == KV_OK)
-        row_count(h, KV_STAT_SETS, 1);
+        op->sets++;
     return r;
 }
 

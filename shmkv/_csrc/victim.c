@@ -92,11 +92,12 @@ kv_status victim_close_open(struct kv_op *op) {
 }
 
 /* Clean one page into the pool. */
-/* Nothing to choose, or nothing that is not blocked. KV_AGAIN: look again. */
+/* Nothing to choose, or nothing that is not blocked. KV_AGAIN: look again; KV_OK: there may be
+ * room. */
 static kv_status victim_wanting(struct episode *ep, kv_status why) {
     kv_status r = episode_fold(ep);
     if (r != KV_OK)
-        return r;
+        return r == KV_AGAIN ? KV_OK : r; /* what the dead held may be free now */
     if (why == KV_FULL && !ep->closed_open) {
         ep->closed_open = true;
         r = victim_close_open(ep->op);

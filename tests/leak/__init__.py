@@ -1,0 +1,1 @@
+"""Fresh processes that repeat every operation; memory, descriptors and /dev/shm are counted."""

@@ -1,0 +1,1 @@
+"""One file per bug that was found: the shortest way to it."""
