@@ -123,7 +123,7 @@ class Options:
     mode: int
     owner: int | None
     readonly: bool
-    evict: bool
+    evict: bool | None
     on_mismatch: OnMismatch
     on_corrupt: OnCorrupt
     lock_timeout: float
@@ -152,7 +152,7 @@ def judge(
     mode: int,
     owner: int | None,
     readonly: bool,
-    evict: bool,
+    evict: bool | None,
     path: Any,
     journal: Any,
     on_mismatch: OnMismatch,
@@ -173,7 +173,7 @@ def judge(
         mode=_check_mode(mode),
         owner=check_owner(owner),
         readonly=check_bool("readonly", readonly),
-        evict=check_bool("evict", evict),
+        evict=None if evict is None else check_bool("evict", evict),
         on_mismatch=on_mismatch,
         on_corrupt=on_corrupt,
         lock_timeout=_check_timeout(lock_timeout),

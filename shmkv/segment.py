@@ -108,7 +108,7 @@ def _attach_once(cls: type[StoreT], options: Options, uid: int, deadline: float)
             options.new_size,
             options.new_max_size,
             secrets.randbits(64),
-            _core.OPT_EVICT if options.evict else 0,
+            0 if options.evict is False else _core.OPT_EVICT,
         )
     made = _core.attach(
         cls,
@@ -269,7 +269,7 @@ def _mismatch(store: _core.Store, options: Options) -> str | None:
         for what, asked in (("size", options.size), ("max_size", options.max_size))
         if asked is not None and asked != made[what]
     ]
-    if store.evict != options.evict:
+    if options.evict is not None and store.evict != options.evict:
         sides.append((f"evict is {store.evict}", f"evict={options.evict} was asked"))
     if not sides:
         return None

@@ -221,7 +221,7 @@ def open(
     mode: int = 0o600,
     owner: int | None = None,
     readonly: bool = False,
-    evict: bool = True,
+    evict: bool | None = None,
     codec: str = "safe",
     path: str | None = None,
     journal: str | None = None,
@@ -238,7 +238,8 @@ def open(
     mode: of the segment's file, whatever the umask; an existing one may not let in more.
     owner: user id of the store; root creates with it for workers that drop their privileges.
     readonly: neither creates nor changes anything; takes no attachment row.
-    evict: may items leave to make room? With False a full store raises Full.
+    evict: may items leave to make room? With False a full store raises Full. Without it: as the
+        store is, or True for a new one.
     codec: "safe". path, journal: not available in this version.
     on_mismatch: if the store has another size, max_size or evict: "fail" raises Mismatch,
         "recreate" replaces it by an empty one, "attach" takes it as it is.

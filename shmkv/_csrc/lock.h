@@ -66,6 +66,11 @@ struct kv_op {
     uint32_t gift, gift_len; /* a run TAKEN for this operation's extent; gift_len 0 = none */
 };
 
+/* In place: a copy of the whole struct would wait for stores of other widths to reach the cache. */
+static inline void kv_op_init(struct kv_op *op, struct kv_handle *h) {
+    memset(op, 0, sizeof *op);
+    op->h = h;
+}
 static inline struct kv_op kv_op_make(struct kv_handle *h) { return (struct kv_op){.h = h}; }
 
 static inline struct kv_header *kv_header_of(const struct kv_handle *h) {

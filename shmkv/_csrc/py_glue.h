@@ -92,7 +92,7 @@ static inline bool op_begin(struct py_op *p, struct py_store *self) {
         return false;
     }
     store_look(self);
-    p->op = kv_op_make(self->h);
+    kv_op_init(&p->op, self->h);
     p->op.leave = op_leave;
     p->op.arg = p;
     p->self = self;

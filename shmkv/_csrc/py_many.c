@@ -99,7 +99,7 @@ static bool set_pair(struct py_store *self, PyObject *pair, uint64_t deadline) {
 PyObject *many_set(struct py_store *self, PyObject *const *args, Py_ssize_t nargs,
                    PyObject *names) {
     static const struct py_params f = {"set_many", 2, 1, 1, {W_NONE, W_TTL}};
-    PyObject *a[2] = {NULL, NULL};
+    PyObject *a[PY_ARGS] = {NULL};
     uint64_t deadline;
     struct py_op p;
     if (!args_parse(self->state, &f, args, nargs, names, a) ||

@@ -43,7 +43,7 @@ static kv_status put(struct py_store *self, struct py_op *p, PyObject *o_key, Py
 
 static PyObject *put_bool(struct py_store *self, const struct py_params *f, enum kv_put mode,
                           PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
-    PyObject *a[3] = {NULL, NULL, NULL};
+    PyObject *a[PY_ARGS] = {NULL};
     struct py_op p;
     if (!args_parse(self->state, f, args, nargs, names, a))
         return NULL;
@@ -53,7 +53,7 @@ static PyObject *put_bool(struct py_store *self, const struct py_params *f, enum
 
 PyObject *one_set(struct py_store *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     static const struct py_params f = {"set", 3, 2, 2, {W_NONE, W_NONE, W_TTL}};
-    PyObject *a[3] = {NULL, NULL, NULL};
+    PyObject *a[PY_ARGS] = {NULL};
     struct py_op p;
     if (!args_parse(self->state, &f, args, nargs, names, a))
         return NULL;
@@ -142,7 +142,7 @@ static PyObject *fetch(struct py_store *self, PyObject *o_key, struct kv_meta *m
 
 PyObject *one_get(struct py_store *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     static const struct py_params f = {"get", 2, 2, 1, {W_NONE, W_DEFAULT}};
-    PyObject *a[2] = {NULL, Py_None};
+    PyObject *a[PY_ARGS] = {NULL, Py_None};
     struct kv_meta meta;
     bool missing;
     if (!args_parse(self->state, &f, args, nargs, names, a))
@@ -179,7 +179,7 @@ int one_contains(struct py_store *self, PyObject *o_key) {
 
 PyObject *one_pop(struct py_store *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     static const struct py_params params = {"pop", 2, 2, 1, {W_NONE, W_DEFAULT}};
-    PyObject *a[2] = {NULL, NULL};
+    PyObject *a[PY_ARGS] = {NULL};
     struct py_key k;
     struct py_op p;
     struct py_fetch f;
@@ -262,7 +262,7 @@ PyObject *one_gets(struct py_store *self, PyObject *key) {
 
 PyObject *one_cas(struct py_store *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     static const struct py_params f = {"cas", 4, 3, 3, {W_NONE, W_NONE, W_TOKEN, W_TTL}};
-    PyObject *a[4] = {NULL, NULL, NULL, NULL};
+    PyObject *a[PY_ARGS] = {NULL};
     struct kv_token token = {0, 0};
     struct py_op p;
     if (!args_parse(self->state, &f, args, nargs, names, a))

@@ -34,7 +34,7 @@ static PyObject *incr_fail(struct py_op *p, kv_status s, PyObject *key) {
 
 static PyObject *count(struct py_store *self, const struct py_params *f, bool down,
                        PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
-    PyObject *a[4] = {NULL, NULL, NULL, NULL}; /* key, delta, default, ttl */
+    PyObject *a[PY_ARGS] = {NULL}; /* key, delta, default, ttl */
     struct py_key k;
     struct py_op p;
     int64_t delta = 1, initial = 0, result = 0;
@@ -91,7 +91,7 @@ static PyObject *touch(struct py_store *self, const struct py_key *k, uint64_t d
 PyObject *time_touch(struct py_store *self, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *names) {
     static const struct py_params f = {"touch", 2, 2, 2, {W_NONE, W_TTL}};
-    PyObject *a[2] = {NULL, NULL};
+    PyObject *a[PY_ARGS] = {NULL};
     struct py_key key;
     uint64_t deadline;
     if (!args_parse(self->state, &f, args, nargs, names, a) || !key_of(a[0], &key) ||
@@ -103,7 +103,7 @@ PyObject *time_touch(struct py_store *self, PyObject *const *args, Py_ssize_t na
 PyObject *time_expire_at(struct py_store *self, PyObject *const *args, Py_ssize_t nargs,
                          PyObject *names) {
     static const struct py_params f = {"expire_at", 2, 2, 2, {W_NONE, W_WHEN}};
-    PyObject *a[2] = {NULL, NULL};
+    PyObject *a[PY_ARGS] = {NULL};
     struct py_key key;
     uint64_t deadline;
     if (!args_parse(self->state, &f, args, nargs, names, a) || !key_of(a[0], &key) ||
@@ -187,7 +187,7 @@ static PyObject *append(struct py_store *self, const struct py_key *k,
 PyObject *time_append(struct py_store *self, PyObject *const *args, Py_ssize_t nargs,
                       PyObject *names) {
     static const struct py_params f = {"append", 2, 2, 2, {W_NONE, W_NONE}};
-    PyObject *a[2] = {NULL, NULL};
+    PyObject *a[PY_ARGS] = {NULL};
     struct py_key key;
     struct py_value value;
     if (!args_parse(self->state, &f, args, nargs, names, a) || !key_of(a[0], &key))
@@ -209,7 +209,7 @@ PyObject *time_append(struct py_store *self, PyObject *const *args, Py_ssize_t n
 PyObject *time_rename(struct py_store *self, PyObject *const *args, Py_ssize_t nargs,
                       PyObject *names) {
     static const struct py_params f = {"rename", 2, 2, 2, {W_NONE, W_NONE}};
-    PyObject *a[2] = {NULL, NULL};
+    PyObject *a[PY_ARGS] = {NULL};
     struct py_key from, to;
     struct py_op p;
     if (!args_parse(self->state, &f, args, nargs, names, a) || !key_of(a[0], &from) ||

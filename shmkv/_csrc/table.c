@@ -61,6 +61,7 @@ kv_status table_find(struct kv_handle *h, uint32_t s, const struct kv_key *key,
             kv_ref ref = kv_load_acq(&b->ref[i]); /* acquire: the item is complete */
             if (ref == 0)
                 continue;
+            __builtin_prefetch(arena_at(h, ref) + KV_LINE); /* the value follows the key */
             const unsigned char *item = arena_item(h, ref, &slot->head);
             if (item == NULL)
                 return KV_CORRUPT;

@@ -42,6 +42,16 @@ static void census_page(struct episode *ep, struct census *c, uint32_t head, uin
     }
 }
 
+/* Held by somebody who is dead: given back before anything that is alive leaves. */
+static bool census_dead(struct episode *ep, uint32_t head, uint64_t w) {
+    struct kv_handle *h = ep->op->h;
+    uint32_t state = kv_page_state(w), owner = kv_page_owner(w);
+    if ((state != KV_TAKEN && state != KV_CLEANING) || row_alive(h, owner) ||
+        page_word(h, head) != w)
+        return false;
+    return fold_dead(ep->op, owner) == KV_OK && page_word(h, head) != w;
+}
+
 static void census_take(struct episode *ep, struct census *c) {
     struct kv_handle *h = ep->op->h;
     uint32_t limit = arena_usable(h);
@@ -54,6 +64,8 @@ static void census_take(struct episode *ep, struct census *c) {
             census_page(ep, c, i, run, now);
         else if (kv_page_state(w) == KV_LIMBO && clean_limbo(h, i, w)) {
             arena_give(h, i, kv_number(h));
+            c->freed++;
+        } else if (census_dead(ep, i, w)) {
             c->freed++;
         }
         i += run;

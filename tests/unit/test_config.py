@@ -217,7 +217,6 @@ BAD_TYPES = [
     ("owner", [0]),
     ("readonly", "yes"),
     ("evict", "yes"),
-    ("evict", None),
     ("on_mismatch", 1),
     ("on_corrupt", None),
     ("codec", 5),
