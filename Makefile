@@ -143,8 +143,8 @@ lint: $(VENV)/dev.stamp build/release.stamp ## format, lint and types only
 bench: $(VENV)/bench.stamp build/release.stamp ## nanoseconds per call beside a dict and lmdb
 	$(PY) -m tests.bench
 
-model: $(VENV)/dev.stamp ## explore the concurrency protocol exhaustively
-	$(PY) -m tests.model_protocol
+model: $(VENV)/dev.stamp ## explore the concurrency protocol to its end (4 GB, minutes)
+	SHMKV_MODEL=full $(PY) -m pytest tests/model_protocol -q
 
 clean: ## remove what was built; keep .venv
 	rm -rf build dist *.egg-info shmkv/_core*.so .mypy_cache .ruff_cache .hypothesis
