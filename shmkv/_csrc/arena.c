@@ -43,19 +43,32 @@ void arena_form(struct kv_handle *h, uint32_t head, uint32_t len) {
     }
 }
 
-void arena_break(struct kv_handle *h, uint32_t head, uint32_t number) {
-    uint32_t len = page_run(page_word(h, head));
+/* As many base pages as the words bear out: a damaged length must not give away what is others'. */
+static uint32_t taken_run(struct kv_handle *h, uint32_t head, uint32_t number) {
+    uint32_t len = 1, most = page_run(page_word(h, head));
+    for (; len < most && head + len < h->g.bases_max; len++) {
+        uint64_t w = page_word(h, head + len);
+        bool inner = kv_page_state(w) == KV_INTERIOR && kv_page_run(w) == len;
+        bool taken = kv_page_state(w) == KV_TAKEN && kv_page_owner(w) == number;
+        if (!inner && !taken)
+            break;
+    }
+    return len;
+}
+
+uint32_t arena_break(struct kv_handle *h, uint32_t head, uint32_t number) {
+    uint32_t len = taken_run(h, head, number);
     for (uint32_t i = 1; i < len; i++) {
         kv_store_rlx(&page_at(h, head + i)->word, kv_page_make(KV_TAKEN, 0, 1, number));
         FAULT(run_separated);
     }
     kv_store_rel(&page_at(h, head)->word, kv_page_make(KV_TAKEN, 0, 1, number));
     FAULT(run_broken);
+    return len;
 }
 
 void arena_give(struct kv_handle *h, uint32_t head, uint32_t number) {
-    uint32_t len = page_run(page_word(h, head));
-    arena_break(h, head, number);
+    uint32_t len = arena_break(h, head, number);
     for (uint32_t i = 0; i < len; i++) {
         /* release: pairs with the taker's acquire; whoever writes here next has seen every raised
          * version */
@@ -286,8 +299,10 @@ static uint32_t current_locked(struct kv_handle *h, uint32_t k) {
     uint32_t c = kv_load_rlx(&kv_header_of(h)->appenders[k].current);
     if (c == 0 || c > h->g.bases_max)
         return KV_NO_BASE;
-    uint64_t w = page_word(h, c - 1);
-    return kv_page_state(w) == KV_OPEN && kv_page_owner(w) == k ? c - 1 : KV_NO_BASE;
+    uint64_t w = page_word(h, c - 1), run = page_run(w);
+    bool sane = run <= h->g.log_run_max && c - 1 + run <= h->g.bases_max &&
+                (run == 1 || page_head(h, (uint32_t)(c - 2 + run)) == c - 1);
+    return sane && kv_page_state(w) == KV_OPEN && kv_page_owner(w) == k ? c - 1 : KV_NO_BASE;
 }
 
 static void close_locked(struct kv_handle *h, uint32_t k, uint32_t head) {

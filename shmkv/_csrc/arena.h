@@ -104,8 +104,8 @@ kv_status arena_take_base(struct kv_op *op, uint32_t base);
 void arena_give(struct kv_handle *h, uint32_t head, uint32_t number);
 /* Form a run out of base pages each TAKEN by this process. */
 void arena_form(struct kv_handle *h, uint32_t head, uint32_t len);
-/* Break a run TAKEN by `number` into single TAKEN base pages. */
-void arena_break(struct kv_handle *h, uint32_t head, uint32_t number);
+/* Break a run TAKEN by `number` into single TAKEN base pages; how many they are. */
+uint32_t arena_break(struct kv_handle *h, uint32_t head, uint32_t number);
 bool arena_move(struct kv_handle *h, uint32_t head, uint64_t from, uint64_t to);
 
 /* Does a row name this run? *number: whose reservation; its replaced items are not asked. */

@@ -170,7 +170,7 @@ static kv_status walk(struct episode *ep, uint32_t head, uint32_t run, enum clea
     if (!damaged)
         return visit_stripes(ep, visit);
     (void)kv_add_rlx(&kv_header_of(h)->damage, 1u);
-    return table_sweep(ep->op, first, first + run * base_granules(h));
+    return table_sweep(ep->op, first, (uint64_t)first + run * base_granules(h));
 }
 
 /* CLOSED -> TAKEN by us. KV_AGAIN: blocked for now. KV_NOPAGE: no place for what is alive in it. */
@@ -215,7 +215,7 @@ kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode) {
  * away. */
 bool clean_limbo(struct kv_handle *h, uint32_t head, uint64_t w) {
     uint64_t cleaning = kv_page_make(KV_CLEANING, 0, page_run(w), kv_number(h));
-    if (!arena_move(h, head, w, cleaning))
+    if (head + (uint64_t)page_run(w) > h->g.bases_max || !arena_move(h, head, w, cleaning))
         return false;
     FAULT(limbo_claimed);
     kv_fence_seq();

@@ -72,34 +72,42 @@ kv_status evict_tidy(struct kv_op *op) {
     return r == KV_AGAIN || r == KV_NOPAGE ? KV_OK : r;
 }
 
-/* The lowest base page that is not index yet becomes index, so that index pages stay together. */
-static kv_status index_step(struct episode *ep) {
+/* Base page i becomes ours, if it is free or can be cleaned. Only that makes it ours: that it is
+ * TAKEN when we look again may be somebody else's work. */
+static kv_status index_claim(struct episode *ep, uint32_t i) {
     struct kv_op *op = ep->op;
     struct kv_handle *h = op->h;
+    uint64_t w = page_word(h, i);
+    if (kv_page_state(w) == KV_FREE)
+        return arena_take_base(op, i) == KV_OK ? KV_OK : KV_AGAIN;
+    if (kv_page_state(w) == KV_OPEN && kv_page_owner(w) <= h->g.appenders) {
+        kv_status r = arena_close(op, kv_page_owner(w), i);
+        if (r != KV_OK)
+            return r == KV_BUSY ? KV_AGAIN : r;
+        w = page_word(h, i);
+    }
+    return kv_page_state(w) == KV_CLOSED ? clean_page(ep, i, KEEP_LIVE) : KV_AGAIN;
+}
+
+/* The lowest base page that is not index yet becomes index, so that index pages stay together. */
+static kv_status index_step(struct episode *ep) {
+    struct kv_handle *h = ep->op->h;
     uint32_t limit = arena_usable(h);
+    bool tight = false;
     for (uint32_t i = 0; i < limit; i += page_run(page_word(h, i))) {
-        uint64_t w = page_word(h, i);
-        kv_status r = KV_AGAIN;
-        if (kv_page_state(w) == KV_FREE)
-            r = arena_take_base(op, i);
-        else if (kv_page_state(w) == KV_OPEN && kv_page_owner(w) <= h->g.appenders) {
-            r = arena_close(op, kv_page_owner(w), i);
-            w = page_word(h, i);
-        }
-        if (kv_page_state(w) == KV_CLOSED)
-            r = clean_page(ep, i, KEEP_LIVE);
-        if (r == KV_NOPAGE && kv_page_state(w) == KV_CLOSED)
-            return KV_NOPAGE;
-        if (r != KV_OK || kv_page_state(page_word(h, i)) != KV_TAKEN)
+        kv_status r = index_claim(ep, i);
+        tight |= r == KV_NOPAGE;
+        if (r == KV_AGAIN || r == KV_NOPAGE)
             continue;
-        uint32_t run = page_run(page_word(h, i));
-        arena_break(h, i, kv_number(h));
+        if (r != KV_OK)
+            return r;
+        uint32_t run = arena_break(h, i, kv_number(h));
         for (uint32_t k = i + 1; k < i + run; k++)
             arena_give(h, k, kv_number(h));
         arena_index_make(h, i);
         return KV_OK;
     }
-    return KV_FULL;
+    return tight ? KV_NOPAGE : KV_FULL;
 }
 
 static uint32_t index_bases(struct kv_handle *h) {
@@ -153,6 +161,31 @@ kv_status evict_from_bucket_locked(struct kv_op *op, uint32_t s, uint64_t hash) 
     return KV_OK;
 }
 
+/* One look at every page that was there at the beginning. *wanting: pages that found no place for
+ * what lives in them. */
+static kv_status compact_pass(struct episode *ep, uint64_t until, uint32_t *freed,
+                              uint32_t *wanting) {
+    struct kv_handle *h = ep->op->h;
+    uint32_t limit = arena_bases(h);
+    *wanting = 0;
+    for (uint32_t i = 0; i < limit; i += page_run(page_word(h, i))) {
+        uint64_t w = page_word(h, i);
+        kv_status r = KV_AGAIN;
+        if (kv_page_state(w) == KV_CLOSED && kv_load_rlx(&page_at(h, i)->birth) < until)
+            r = clean_page(ep, i, KEEP_LIVE);
+        else if (kv_page_state(w) == KV_LIMBO && clean_limbo(h, i, w))
+            r = KV_OK;
+        *wanting += r == KV_NOPAGE;
+        if (r == KV_OK) {
+            arena_give(h, i, kv_number(h));
+            ++*freed;
+        } else if (r != KV_AGAIN && r != KV_NOPAGE) {
+            return r;
+        }
+    }
+    return KV_OK;
+}
+
 kv_status evict_compact(struct kv_op *op, uint32_t *freed) {
     struct kv_handle *h = op->h;
     struct episode ep;
@@ -162,22 +195,12 @@ kv_status evict_compact(struct kv_op *op, uint32_t *freed) {
         return r;
     r = victim_close_open(op);
     uint64_t until = kv_load_rlx(&kv_header_of(h)->next_birth);
-    uint32_t limit = arena_bases(h);
-    for (uint32_t i = 0; r == KV_OK && i < limit; i += page_run(page_word(h, i))) {
-        uint64_t w = page_word(h, i);
-        bool taken = false;
-        if (kv_page_state(w) == KV_CLOSED && kv_load_rlx(&page_at(h, i)->birth) < until) {
-            kv_status one = clean_page(&ep, i, KEEP_LIVE);
-            taken = one == KV_OK;
-            r = one == KV_AGAIN || one == KV_NOPAGE ? KV_OK : one;
-        } else if (kv_page_state(w) == KV_LIMBO) {
-            taken = clean_limbo(h, i, w);
-        }
-        if (taken) {
-            arena_give(h, i, kv_number(h));
-            ++*freed;
-        }
-    }
+    uint32_t wanting = 0, before;
+    do { /* again while that gives places to what found none */
+        before = *freed;
+        if (r == KV_OK)
+            r = compact_pass(&ep, until, freed, &wanting);
+    } while (r == KV_OK && wanting > 0 && *freed > before);
     episode_end(&ep);
     return r;
 }

@@ -29,6 +29,11 @@ static int byte_lock(int fd, uint64_t at, short type, int command, struct flock 
     return r;
 }
 
+bool lock_own_file(const struct kv_handle *h) {
+    struct stat st;
+    return h->fd >= 0 && fstat(h->fd, &st) == 0 && st.st_dev == h->dev && st.st_ino == h->ino;
+}
+
 bool row_claim(struct kv_handle *h, uint32_t row) {
     return byte_lock(h->fd, KV_LOCK_BASE + row, F_WRLCK, F_OFD_SETLK, NULL) == 0;
 }
@@ -53,6 +58,9 @@ bool row_alive(struct kv_handle *h, uint32_t number) {
     struct flock f;
     if (byte_lock(h->fd, KV_LOCK_BASE + r, F_WRLCK, F_OFD_GETLK, &f) != 0)
         return true; /* no proof of death, no robbery */
+    if (f.l_type == F_UNLCK && !lock_own_file(h))
+        return true; /* somebody closed our descriptor and opened another file: that proves nothing
+                      */
     /* The row may have changed hands between the look and the query: then it is not this owner's.
      */
     return f.l_type != F_UNLCK && kv_load_acq(&kv_row_at(h, r)->number) == number;

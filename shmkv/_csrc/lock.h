@@ -44,6 +44,7 @@ struct kv_handle {
     bool interruptible; /* a signal ends a wait with KV_INTR */
     bool borrowed;      /* close does not unmap: others still look at it */
     int fd;             /* the attachment's own open file description; holds its byte locks */
+    uint64_t dev, ino;  /* of the segment's file: whose descriptor `fd` must be */
     uint64_t backed;    /* watermark as last seen: only rises */
     uint64_t lock_timeout_ns;
     struct kv_own *own;
@@ -93,6 +94,9 @@ kv_status row_attach(struct kv_op *op, kv_fold_row *fold);
 void row_release_all(struct kv_handle *h);
 /* Is the attachment with this number alive? Own numbers always are. */
 bool row_alive(struct kv_handle *h, uint32_t number);
+/* Is the descriptor still that of the segment? A program may close what it does not know (daemons
+ * do). */
+bool lock_own_file(const struct kv_handle *h);
 /* Hold the byte of a dead row for folding. false: somebody lives there or folds it. */
 bool row_claim(struct kv_handle *h, uint32_t row);
 void row_unclaim(struct kv_handle *h, uint32_t row);

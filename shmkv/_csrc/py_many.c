@@ -143,7 +143,7 @@ PyObject *many_delete(struct py_store *self, PyObject *keys) {
 PyObject *whole_clear(struct py_store *self, PyObject *unused) {
     (void)unused;
     struct py_op p;
-    struct kv_clear clear = {.begun = false};
+    struct kv_clear clear = {.begun = 0};
     kv_status s;
     if (!op_begin_write(&p, self))
         return NULL;

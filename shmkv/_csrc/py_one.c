@@ -263,7 +263,7 @@ PyObject *one_gets(struct py_store *self, PyObject *key) {
 PyObject *one_cas(struct py_store *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     static const struct py_params f = {"cas", 4, 3, 3, {W_NONE, W_NONE, W_TOKEN, W_TTL}};
     PyObject *a[PY_ARGS] = {NULL};
-    struct kv_token token = {0, 0};
+    struct kv_token token = {.version = 0};
     struct py_op p;
     if (!args_parse(self->state, &f, args, nargs, names, a))
         return NULL;

@@ -51,21 +51,32 @@ static int reopen(int fd, bool readonly) {
  * rights. */
 static void fork_child(void) {
     for (struct kv_handle *h = kv_handles; h != NULL; h = h->next) {
+        if (!lock_own_file(h))
+            continue; /* not ours to close; the first operation reports it */
         int fd = reopen(h->fd, h->readonly);
         (void)close(h->fd);
-        h->fd = fd; /* -1: the first operation reports it */
+        h->fd = fd;
     }
     (void)pthread_mutex_init(&kv_handles_mutex, NULL);
 }
 
 static void fork_install(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
 
-static void handle_link(struct kv_handle *h) {
+/* Open the handle's own description and list the handle, in one step for fork: a child that were
+ * born in between would keep the description, and with it every lock taken later. */
+static kv_status handle_reopen(struct kv_handle *h, int fd) {
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return KV_OS;
+    h->dev = (uint64_t)st.st_dev;
+    h->ino = (uint64_t)st.st_ino;
     (void)pthread_once(&kv_fork_once, fork_install);
     (void)pthread_mutex_lock(&kv_handles_mutex);
+    h->fd = reopen(fd, h->readonly);
     h->next = kv_handles;
     kv_handles = h;
     (void)pthread_mutex_unlock(&kv_handles_mutex);
+    return h->fd < 0 ? KV_OS : KV_OK;
 }
 
 static void handle_unlink(struct kv_handle *h) {
@@ -81,9 +92,10 @@ static void handle_unlink(struct kv_handle *h) {
 kv_status segment_adopt(struct kv_handle *h) {
     /* The handler ran in an ordinary fork; after a raw clone the descriptor is still the parent's.
      * Both are right for reopening: the new description is this process's alone. */
-    int fd = h->fd < 0 ? -1 : reopen(h->fd, h->readonly);
+    bool own = lock_own_file(h);
+    int fd = own ? reopen(h->fd, h->readonly) : -1;
     if (fd < 0) {
-        errno = h->fd < 0 ? EBADF : errno;
+        errno = own ? errno : EBADF;
         return KV_OS;
     }
     (void)close(h->fd);
@@ -131,6 +143,8 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
         if (kv_cas(&head->watermark, &seen, to)) {
             FAULT(segment_backed);
             kv_store_rlx(&h->backed, to);
+        } else if (seen < kv_load_rlx(&h->backed) || seen > h->g.max_size) {
+            return KV_CORRUPT; /* it only rises */
         }
     }
 }
@@ -298,7 +312,8 @@ static kv_status open_or_create(struct kv_handle *h, const struct kv_open *how, 
         s = create(h, how);
         *created = s == KV_OK;
         int e = errno;
-        if (s != KV_OK && s != KV_GONE) /* under the byte: nobody else can have finished it */
+        if (s != KV_OK && s != KV_GONE &&
+            segment_named(h)) /* under the byte: nobody else can have finished it */
             (void)shm_unlink(how->name);
         errno = e;
     }
@@ -315,8 +330,9 @@ static kv_status handle_new(int fd, bool readonly, uint64_t timeout_ns, struct k
     *out = h;
     h->readonly = readonly;
     h->lock_timeout_ns = timeout_ns;
-    h->fd = reopen(fd, readonly);
-    return h->fd < 0 ? KV_OS : own_page(h);
+    h->fd = -1;
+    kv_status s = handle_reopen(h, fd);
+    return s == KV_OK ? own_page(h) : s;
 }
 
 kv_status segment_open(const struct kv_open *how, struct kv_handle **out, bool *created,
@@ -330,7 +346,6 @@ kv_status segment_open(const struct kv_open *how, struct kv_handle **out, bool *
     int e = errno;
     (void)close(how->fd);
     if (s == KV_OK) {
-        handle_link(h);
         *out = h;
     } else if (h != NULL) {
         segment_close(h);
@@ -353,7 +368,6 @@ kv_status segment_twin(const struct kv_handle *first, struct kv_handle **out) {
     h->seed = first->seed;
     h->options = first->options;
     h->backed = first->backed;
-    handle_link(h);
     *out = h;
     return KV_OK;
 }
@@ -369,7 +383,7 @@ void segment_close(struct kv_handle *h) {
         (void)munmap(h->base, h->g.max_size);
     if (h->own != NULL)
         (void)munmap(h->own, 4096);
-    if (h->fd >= 0)
+    if (lock_own_file(h))
         (void)close(h->fd);
     free(h);
 }

@@ -41,9 +41,10 @@ struct kv_meta {
 struct kv_token {
     uint32_t version;
     uint64_t counter;
+    const uint64_t *deadline_ms; /* not NULL: that must be unchanged, too */
 };
 static inline struct kv_token kv_token_of(const struct kv_meta *m) {
-    return (struct kv_token){m->version, m->counter};
+    return (struct kv_token){m->version, m->counter, NULL};
 }
 
 /* Gives a buffer of meta->value_len bytes; NULL = no memory. May be called several times in one
@@ -109,8 +110,8 @@ void store_unpin(struct kv_handle *h, struct kv_pin *pin);
 uint64_t store_len(struct kv_handle *h);
 /* How far a clear has come: zeroed at first, kept across KV_INTR. */
 struct kv_clear {
-    bool begun;
-    uint32_t stripe;                /* the next one */
+    uint32_t begun;                 /* stripes whose version is known */
+    uint32_t stripe;                /* the next one to clear */
     uint32_t began[KV_STRIPES_MAX]; /* their versions when it began */
 };
 /* Deletes what was there when it began. KV_INTR: some may be gone already; go on with the same

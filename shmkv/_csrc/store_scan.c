@@ -60,9 +60,14 @@ kv_status store_clear(struct kv_op *op, struct kv_clear *clear) {
     struct kv_handle *h = op->h;
     if (h->readonly)
         return KV_READONLY;
-    for (uint32_t s = 0; !clear->begun && s < h->g.stripes; s++)
-        clear->began[s] = (uint32_t)kv_load_acq(&stripe_at(h, s)->ver);
-    clear->begun = true;
+    for (; clear->begun < h->g.stripes; clear->begun++) {
+        kv_status r =
+            table_lock(op, clear->begun); /* an item that can be seen has its version raised */
+        if (r != KV_OK)
+            return r;
+        clear->began[clear->begun] = (uint32_t)kv_load_rlx(&stripe_at(h, clear->begun)->ver);
+        table_unlock(h, clear->begun);
+    }
     for (; clear->stripe < h->g.stripes; clear->stripe++) {
         kv_status r = clear_stripe(op, clear->stripe, clear->began[clear->stripe]);
         if (r != KV_OK)

@@ -90,7 +90,9 @@ static bool present(const struct kv_slot *slot, bool *expired) {
 
 static bool token_fits(const struct kv_slot *slot, const struct kv_token *token) {
     return slot->head.version == token->version &&
-           item_counter(slot->item, &slot->head) == token->counter;
+           item_counter(slot->item, &slot->head) == token->counter &&
+           (token->deadline_ms == NULL ||
+            item_deadline(slot->item, &slot->head) == *token->deadline_ms);
 }
 
 static kv_status condition(const struct publication *p, bool there, const struct kv_slot *slot) {
@@ -254,6 +256,8 @@ kv_status store_pop(struct kv_op *op, const struct kv_key *key, struct kv_meta *
 static kv_status incr_locked(struct kv_slot *slot, int64_t delta, int64_t *result) {
     if (slot->head.type != KV_TYPE_INT)
         return slot->head.type == KV_TYPE_BIGINT ? KV_OVERFLOW : KV_TYPE;
+    if (!(slot->head.flags & KV_ITEM_COUNTER))
+        return KV_CORRUPT;
     int64_t now = (int64_t)item_counter(slot->item, &slot->head);
     if (__builtin_add_overflow(now, delta, result))
         return KV_OVERFLOW;
@@ -322,6 +326,9 @@ static kv_status rewrite(struct kv_op *op, const struct kv_key *key, uint8_t typ
                          .more = tail,
                          .more_len = tail_len};
     struct kv_token token = kv_token_of(&meta);
+    if (deadline_ms == NULL)
+        token.deadline_ms =
+            &meta.deadline_ms; /* it is carried over: a touch meanwhile must not be lost */
     struct kv_key as_stored = *key;
     as_stored.is_str = (meta.flags & KV_ITEM_KEY_STR) != 0;
     r = store_put(op, &as_stored, &v, deadline_ms != NULL ? *deadline_ms : meta.deadline_ms,
@@ -390,11 +397,13 @@ kv_status store_touch(struct kv_op *op, const struct kv_key *key, uint64_t deadl
 kv_status store_rename(struct kv_op *op, const struct kv_key *from, const struct kv_key *to) {
     if (op->h->readonly)
         return KV_READONLY;
-    for (;;) {
+    for (bool written = false;; written = true) {
         struct kv_meta meta;
         struct kv_pin pin;
         const void *data;
         kv_status r = store_pin(op, from, &meta, &pin, &data);
+        if (r == KV_MISS && written) /* deleted after it was copied: renamed and deleted */
+            return KV_OK;
         if (r != KV_OK)
             return r;
         struct kv_value v = {
@@ -406,6 +415,7 @@ kv_status store_rename(struct kv_op *op, const struct kv_key *from, const struct
         if (r != KV_OK || same)
             return r;
         struct kv_token token = kv_token_of(&meta);
+        token.deadline_ms = &meta.deadline_ms;
         r = store_delete(op, from, &token);
         if (r != KV_EXISTS) /* changed meanwhile: the newer value follows */
             return r == KV_MISS ? KV_OK : r;

@@ -402,6 +402,8 @@ static void recover_counts(struct kv_handle *h, uint32_t s) {
     uint64_t live = 0;
     for (uint32_t i = 0; i < 1u << h->g.dir_bits;) {
         uint32_t word = kv_load_rlx(&dir[i]);
+        if (!arena_segment_ok(h, kv_dir_segment(word)) || kv_dir_depth(word) > h->g.dir_bits)
+            return; /* damaged: every lookup there says so */
         const struct kv_bucket *b = arena_segment(h, kv_dir_segment(word));
         for (uint32_t k = 0; k < KV_BUCKETS * KV_SLOTS; k++) {
             struct kv_item it;
@@ -434,7 +436,7 @@ kv_status table_recover_locked(struct kv_handle *h, uint32_t s) {
 
 /* ---- damage ------------------------------------------------------------------------------- */
 
-static void sweep_segment(struct kv_bucket *b, kv_ref from, kv_ref to) {
+static void sweep_segment(struct kv_bucket *b, uint64_t from, uint64_t to) {
     for (uint32_t k = 0; k < KV_BUCKETS * KV_SLOTS; k++) {
         kv_ref *p = &b[k / KV_SLOTS].ref[k % KV_SLOTS];
         if (kv_load_rlx(p) >= from && kv_load_rlx(p) < to) {
@@ -444,7 +446,7 @@ static void sweep_segment(struct kv_bucket *b, kv_ref from, kv_ref to) {
     }
 }
 
-kv_status table_sweep(struct kv_op *op, kv_ref from, kv_ref to) {
+kv_status table_sweep(struct kv_op *op, uint64_t from, uint64_t to) {
     struct kv_handle *h = op->h;
     for (uint32_t s = 0; s < h->g.stripes; s++) {
         kv_status r = table_lock(op, s);

@@ -82,7 +82,7 @@ kv_status table_split_locked(struct kv_handle *h, uint32_t s, uint64_t hash);
 /* After a dead owner; repeatable. */
 kv_status table_recover_locked(struct kv_handle *h, uint32_t s);
 /* Cut out every ref into [from, to): a damaged page. */
-kv_status table_sweep(struct kv_op *op, kv_ref from, kv_ref to);
+kv_status table_sweep(struct kv_op *op, uint64_t from, uint64_t to);
 
 /* The two-bit access counter. */
 static inline uint32_t slot_counter(const struct kv_slot *slot) {

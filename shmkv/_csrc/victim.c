@@ -90,7 +90,7 @@ static kv_status choose_victim(struct episode *ep, const struct census *c, uint3
         *mode = MAY_EVICT;
         return KV_OK;
     }
-    return c->closed > 0 && ep->any_blocked && !ep->no_place ? KV_AGAIN : KV_FULL;
+    return c->closed > 0 && ep->any_blocked && (evicting || !ep->no_place) ? KV_AGAIN : KV_FULL;
 }
 
 /* Nothing closed to clean: close what is open. Small stores, or many appenders. */

@@ -72,8 +72,8 @@ static void window_drop(struct kv_handle *h, struct window *win) {
 }
 
 /* A cleaned run: keep what lies inside the window, give back the rest. */
-static void window_keep(struct kv_handle *h, struct window *win, uint32_t head, uint32_t run) {
-    arena_break(h, head, kv_number(h));
+static void window_keep(struct kv_handle *h, struct window *win, uint32_t head) {
+    uint32_t run = arena_break(h, head, kv_number(h));
     for (uint32_t i = head; i < head + run; i++) {
         if (i >= win->from && i < win->from + win->len)
             win->held[i - win->from] = 1;
@@ -88,11 +88,17 @@ static kv_status window_page(struct episode *ep, struct window *win, uint32_t i,
     struct kv_op *op = ep->op;
     struct kv_handle *h = op->h;
     uint32_t head = page_head(h, i);
-    if (head == KV_NO_BASE)
+    if (head == KV_NO_BASE) {
+        ep->any_blocked = true;
         return KV_AGAIN;
+    }
     uint64_t w = page_word(h, head);
     kv_status r = KV_AGAIN;
     if (kv_page_state(w) == KV_FREE) {
+        if (head != i) {
+            ep->any_blocked = true;
+            return KV_AGAIN; /* its run was broken up meanwhile */
+        }
         r = arena_take_base(op, head);
         if (r == KV_OK)
             win->held[head - win->from] = 1;
@@ -111,7 +117,7 @@ static kv_status window_page(struct episode *ep, struct window *win, uint32_t i,
     else
         r = clean_page(ep, head, mode);
     if (r == KV_OK)
-        window_keep(h, win, head, page_run(page_word(h, head)));
+        window_keep(h, win, head);
     else if (r == KV_AGAIN)
         block(ep, head);
     return r;
