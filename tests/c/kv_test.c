@@ -1,9 +1,14 @@
-/* kv_test.c: see kv_test.h. One buffer per thread for values; nothing else is kept between tests. */
+/* kv_test.c: see kv_test.h. One buffer per thread for values; nothing else is kept between tests.
+ */
 #include "kv_test.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 uint64_t kv_test_seed;
@@ -20,12 +25,13 @@ static void unlink_names(void) {
         (void)shm_unlink(names[i]);
 }
 
-/* ---- checks ------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------- */
 
-static const char *const statuses[] = {
-    "OK", "MISS", "EXISTS", "RECOVER", "AGAIN", "NOPAGE", "NOINDEX", "FULL", "BUSY", "INTR", "TOOLARGE", "TYPE",
-    "OVERFLOW", "CORRUPT", "NOSPACE", "NOROWS", "HALFMADE", "GONE", "VERSION", "STRANGER", "MISMATCH",
-    "READONLY", "INVALID", "NOMEM", "OS"};
+static const char *const statuses[] = {"OK",       "MISS",     "EXISTS",   "RECOVER", "AGAIN",
+                                       "NOPAGE",   "NOINDEX",  "FULL",     "BUSY",    "INTR",
+                                       "TOOLARGE", "TYPE",     "OVERFLOW", "CORRUPT", "NOSPACE",
+                                       "NOROWS",   "HALFMADE", "GONE",     "VERSION", "STRANGER",
+                                       "MISMATCH", "READONLY", "INVALID",  "NOMEM",   "OS"};
 static_assert(sizeof statuses / sizeof statuses[0] == KV_OS + 1, "a name for each status");
 
 const char *kv_test_status(kv_status s) { return (unsigned)s <= KV_OS ? statuses[s] : "?"; }
@@ -36,8 +42,8 @@ _Noreturn void kv_test_fail(const char *file, int line, const char *format, ...)
     fprintf(stderr, "FAILED %s at %s:%d\n  ", kv_test_name, file, line);
     vfprintf(stderr, format, args);
     va_end(args);
-    fprintf(stderr, "\n  %s\n  SHMKV_TEST_SEED=%" PRIu64 " SHMKV_TEST_SCALE=%g\n", kv_test_where, kv_test_seed,
-            kv_test_scale);
+    fprintf(stderr, "\n  %s\n  SHMKV_TEST_SEED=%" PRIu64 " SHMKV_TEST_SCALE=%g\n", kv_test_where,
+            kv_test_seed, kv_test_scale);
     fflush(NULL);
     unlink_names();
     _exit(1);
@@ -72,7 +78,7 @@ int kv_test_main(int argc, char **argv, const struct kv_test *tests, size_t coun
     return ran > 0 ? 0 : 2;
 }
 
-/* ---- chance ------------------------------------------------------------------------------------- */
+/* ---- chance ------------------------------------------------------------------------------- */
 
 struct chance chance_make(uint64_t salt) {
     return (struct chance){kv_hash(&salt, sizeof salt, kv_test_seed) | 1};
@@ -96,7 +102,7 @@ uint32_t chance_size(struct chance *c, uint32_t low, uint32_t high) {
     return low + chance_below(c, top - low + 1);
 }
 
-/* ---- worlds ------------------------------------------------------------------------------------- */
+/* ---- worlds ------------------------------------------------------------------------------- */
 
 const char *world_name(void) {
     static unsigned n;
@@ -104,24 +110,29 @@ const char *world_name(void) {
     char *name = names[n % 16];
     if (n >= 16)
         (void)shm_unlink(name);
-    (void)snprintf(name, sizeof names[0], "/shmkv.%u.%.20s-%d-%u", (unsigned)getuid(), prefix != NULL ? prefix : "c",
-                   (int)getpid(), n);
+    (void)snprintf(name, sizeof names[0], "/shmkv.%u.%.20s-%d-%u", (unsigned)getuid(),
+                   prefix != NULL ? prefix : "c", (int)getpid(), n);
     n++;
     names_count = n < 16 ? n : 16;
     return name;
 }
 
-struct kv_config world_config(uint64_t size, uint64_t max_size, uint32_t options, uint32_t appenders) {
-    return (struct kv_config){.size = size, .max_size = max_size, .seed = kv_test_seed * 0x9E3779B97F4A7C15ULL + 1,
-                              .options = options, .appenders = appenders};
+struct kv_config world_config(uint64_t size, uint64_t max_size, uint32_t options,
+                              uint32_t appenders) {
+    return (struct kv_config){.size = size,
+                              .max_size = max_size,
+                              .seed = kv_test_seed * 0x9E3779B97F4A7C15ULL + 1,
+                              .options = options,
+                              .appenders = appenders};
 }
 
-kv_status world_attach(const char *name, const struct kv_config *config, bool readonly, struct kv_handle **h,
-                       bool *created, struct kv_found *found) {
+kv_status world_attach(const char *name, const struct kv_config *config, bool readonly,
+                       struct kv_handle **h, bool *created, struct kv_found *found) {
     int fd = shm_open(name, (readonly ? O_RDONLY : O_RDWR) | (config != NULL ? O_CREAT : 0), 0600);
     if (fd < 0)
         return KV_OS;
-    struct kv_open how = {.fd = fd, .name = name, .config = config, .readonly = readonly, .timeout_ns = 5000000000u};
+    struct kv_open how = {
+        .fd = fd, .name = name, .config = config, .readonly = readonly, .timeout_ns = 5000000000u};
     return store_attach(&how, h, created, found);
 }
 
@@ -150,7 +161,41 @@ struct kv_handle *world_twin(struct kv_handle *h) {
     return twin;
 }
 
+void world_await(bool (*ready)(void *), void *arg) {
+    uint64_t end = kv_clock_ns() + 10000000000u;
+    while (!ready(arg)) {
+        if (kv_clock_ns() > end)
+            kv_test_fail(__FILE__, __LINE__, "ten seconds have passed");
+        (void)usleep(200);
+    }
+}
+
 void world_abandon(struct kv_handle *twin) { segment_close(twin); }
+
+/* A mount namespace of the child's own: whatever becomes of it, nothing stays mounted. */
+static void tmpfs_child(const char *folder, const char *size, void (*act)(const char *folder)) {
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", folder, "tmpfs", 0, size) != 0) {
+        kv_test_not_run(strerror(errno));
+        fflush(stdout);
+        _exit(0);
+    }
+    act(folder);
+    _exit(0);
+}
+
+void world_in_tmpfs(const char *size, void (*act)(const char *folder)) {
+    char folder[] = "/tmp/shmkv-c-XXXXXX";
+    int status = -1;
+    CHECK(mkdtemp(folder) != NULL);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        tmpfs_child(folder, size, act);
+    (void)waitpid(child, &status, 0);
+    CHECK_EQ(rmdir(folder), 0);
+    CHECK_EQ(status, 0);
+}
 
 struct image image_take(struct kv_handle *h) {
     struct image image = {.length = segment_watermark(h)};
@@ -209,7 +254,7 @@ uint64_t world_stat(struct kv_handle *h, enum kv_stat what) {
     return stats.stat[what];
 }
 
-/* ---- items -------------------------------------------------------------------------------------- */
+/* ---- items -------------------------------------------------------------------------------- */
 
 struct kv_key item_key_of(const struct kv_handle *h, uint32_t id, unsigned char room[32]) {
     uint32_t len = 4 + id * 2654435761u % 16;
@@ -217,6 +262,30 @@ struct kv_key item_key_of(const struct kv_handle *h, uint32_t id, unsigned char 
     for (uint32_t i = 4; i < len; i++)
         room[i] = (unsigned char)('a' + (id + i) % 26);
     return kv_key_make(h, room, len, id & 1);
+}
+
+static uint64_t inverse(uint64_t odd) { /* of a factor, modulo 2^64: Newton */
+    uint64_t x = odd;
+    for (unsigned i = 0; i < 6; i++)
+        x *= 2 - odd * x;
+    return x;
+}
+
+struct kv_key key_of_hash(const struct kv_handle *h, uint64_t hash, uint64_t mark,
+                          unsigned char room[16]) {
+    uint64_t before = (h->seed + KV_XXP5 + 16) ^ kv_hash_round(0, mark), x = hash ^ hash >> 32;
+    before = kv_hash_rotl(before, 27) * KV_XXP1 + KV_XXP4;
+    x *= inverse(KV_XXP3);
+    x ^= x >> 29 ^ x >> 58;
+    x *= inverse(KV_XXP2);
+    x ^= x >> 33;
+    x = kv_hash_rotl((x - KV_XXP4) * inverse(KV_XXP1), 64 - 27) ^ before;
+    x = kv_hash_rotl(x * inverse(KV_XXP1), 64 - 31) * inverse(KV_XXP2);
+    memcpy(room, &mark, 8);
+    memcpy(room + 8, &x, 8);
+    struct kv_key key = kv_key_make(h, room, 16, false);
+    CHECK(key.hash == hash);
+    return key;
 }
 
 /* Bytes 0-7: id and stamp as far as there is room; the rest follows from them and the length. */
@@ -260,8 +329,8 @@ static unsigned char *value_room(void) {
     return room;
 }
 
-kv_status item_put(struct kv_handle *h, uint32_t id, uint32_t stamp, uint64_t len, uint64_t deadline_ms,
-                   enum kv_put mode) {
+kv_status item_put(struct kv_handle *h, uint32_t id, uint32_t stamp, uint64_t len,
+                   uint64_t deadline_ms, enum kv_put mode) {
     unsigned char room[32];
     struct kv_key key = item_key_of(h, id, room);
     struct kv_value value = {.type = KV_TYPE_BYTES, .data = value_room(), .len = len};
@@ -296,9 +365,11 @@ kv_status item_get(struct kv_handle *h, uint32_t id, uint32_t *stamp, uint64_t *
     store_leave(&op);
     if (s != KV_OK)
         return s;
-    const char *wrong = meta.type != KV_TYPE_BYTES ? NULL : item_wrong(id, value_room(), meta.value_len, &seen);
+    const char *wrong =
+        meta.type != KV_TYPE_BYTES ? NULL : item_wrong(id, value_room(), meta.value_len, &seen);
     if (wrong != NULL)
-        kv_test_fail(__FILE__, __LINE__, "item %u of %" PRIu64 " B: %s is wrong", id, meta.value_len, wrong);
+        kv_test_fail(__FILE__, __LINE__, "item %u of %" PRIu64 " B: %s is wrong", id,
+                     meta.value_len, wrong);
     if (stamp != NULL)
         *stamp = seen;
     if (len != NULL)
@@ -317,7 +388,8 @@ kv_status item_delete(struct kv_handle *h, uint32_t id) {
     return s;
 }
 
-kv_status item_incr(struct kv_handle *h, uint32_t id, int64_t delta, int64_t initial, int64_t *result) {
+kv_status item_incr(struct kv_handle *h, uint32_t id, int64_t delta, int64_t initial,
+                    int64_t *result) {
     unsigned char room[32];
     struct kv_key key = item_key_of(h, id, room);
     struct kv_op op = kv_op_make(h);
@@ -339,7 +411,8 @@ kv_status item_touch(struct kv_handle *h, uint32_t id, uint64_t deadline_ms) {
     return s;
 }
 
-kv_status item_append(struct kv_handle *h, uint32_t id, const void *tail, uint64_t len, uint64_t *now) {
+kv_status item_append(struct kv_handle *h, uint32_t id, const void *tail, uint64_t len,
+                      uint64_t *now) {
     unsigned char room[32];
     struct kv_key key = item_key_of(h, id, room);
     struct kv_op op = kv_op_make(h);

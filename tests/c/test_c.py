@@ -47,9 +47,14 @@ BUILDS = {
     "release": Build(("-O2",), {}),
 }
 RUNS = [
+    ("asan", "test_table", ""),
+    ("asan", "test_arena", ""),
+    ("asan", "test_locks", ""),
+    ("asan", "test_segment", ""),
     ("asan", "test_fault", "depth_one"),
     ("asan", "test_store", ""),
     ("asan", "test_threads", ""),
+    ("tsan", "test_locks", ""),
     ("tsan", "test_threads", ""),
     ("fault", "test_fault", "depth_two"),
     ("release", "test_evict", ""),
@@ -77,7 +82,7 @@ def compiler(flags: tuple[str, ...], folder: Path) -> str:
 
 def compile_all(build: Build, folder: Path) -> list[str]:
     """The command that links a program with the core; the core's objects are made on the way."""
-    command = [compiler(build.flags, folder), *build.flags, "-g", "-std=c11", "-D_GNU_SOURCE"]
+    command = [compiler(build.flags, folder), *build.flags, "-g1", "-std=c11", "-D_GNU_SOURCE"]
     command += ["-fno-omit-frame-pointer", f"-I{CORE}", f"-I{HERE}", *WARNINGS]
     if "-fsanitize=thread" in build.flags:
         command.append("-Wno-tsan" if command[0] != "clang" else "-Wno-unknown-warning-option")

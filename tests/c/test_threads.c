@@ -1,22 +1,24 @@
-/* test_threads.c: threads that stand for processes, each with a twin of its own, in one mapping, so that
- * ThreadSanitizer sees what they do to each other.
+/* test_threads.c: threads that stand for processes, each with a twin of its own, in one mapping, so
+ * that ThreadSanitizer sees what they do to each other.
  *
- * Everything a store can do, at once, in a store so small that pages are cleaned all the time. Values describe
- * themselves: get fails the test on any mixture. In the second test nothing may leave, so counters must come out
- * exact and every key must hold the last value its only writer stored. */
+ * Everything a store can do, at once, in a store so small that pages are cleaned all the time.
+ * Values describe themselves: get fails the test on any mixture. In the second test nothing may
+ * leave, so counters must come out exact and every key must hold the last value its only writer
+ * stored. */
 #include "kv_test.h"
 
 #include <pthread.h>
 
-#define THREADS 4u
-#define IDS 400u
+#define THREADS  4u
+#define IDS      400u
 #define COUNTERS 8u
 
 static struct kv_handle *world;
 static int64_t added[THREADS][COUNTERS];
 static uint32_t last[THREADS][IDS];
 
-static bool count_shown(void *arg, const void *key, uint32_t len, bool is_str, const struct kv_meta *meta) {
+static bool count_shown(void *arg, const void *key, uint32_t len, bool is_str,
+                        const struct kv_meta *meta) {
     (void)is_str;
     (void)meta;
     CHECK(key != NULL && len >= 4);
@@ -104,7 +106,7 @@ static void anything(struct kv_handle *h, struct chance *c, uint32_t stamp) {
         scan_all(h);
     else if (what == 998) {
         struct kv_op op = kv_op_make(h);
-        s = store_clear(&op, &(struct kv_clear){.begun = false});
+        s = store_clear(&op, &(struct kv_clear){.begun = 0});
         store_leave(&op);
     } else
         (void)world_check(h);

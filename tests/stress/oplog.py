@@ -67,6 +67,8 @@ class OpLog:
         self.writer = writer
         self.ended = float("inf")  # when the worker was seen dead
         self._memory = mmap.mmap(-1, _START + _ROOM * _RECORD.size)
+        # One aligned store: struct clears the place first, and a death then would lose the log.
+        self._total = memoryview(self._memory)[:_START].cast("Q")
         self._count = 0
 
     @property
@@ -80,7 +82,7 @@ class OpLog:
         record = (kind, Status.FLYING, key, seq, 0, 0, time.monotonic(), 0.0)
         _RECORD.pack_into(self._memory, _START + number * _RECORD.size, *record)
         self._count = number + 1
-        struct.pack_into("<Q", self._memory, 0, self._count)
+        self._total[0] = self._count
         return number
 
     def done(self, number: int, status: Status, seen: tuple[int, int] = (0, 0)) -> None:
@@ -92,8 +94,7 @@ class OpLog:
 
     def records(self) -> Iterator[Record]:
         """All of them; only when the worker has ended."""
-        (count,) = struct.unpack_from("<Q", self._memory)
-        for number in range(count):
+        for number in range(self._total[0]):
             kind, status, key, seq, by, his, start, end = _RECORD.unpack_from(
                 self._memory, _START + number * _RECORD.size
             )
@@ -102,4 +103,5 @@ class OpLog:
 
     def close(self) -> None:
         """Give the memory back."""
+        self._total.release()
         self._memory.close()
