@@ -6,7 +6,7 @@ further handles, a clock that tests move by hand, and the watch over /dev/shm.
 Promises: a test that asks for `store_name`, `new_name`, `store` or `open_store` leaves no handle
 open and no segment behind, also when it fails. The suite fails when /dev/shm holds more `shmkv.`
 entries at its end than at its start; those of another test run that still lives, or that a
-process of another session has mapped, do not count.
+process of another run has mapped, do not count.
 
 Does not: start processes, sleep, or create anything for tests that ask for nothing.
 """
