@@ -22,7 +22,7 @@ from typing import NoReturn
 
 import shmkv
 from tests.stress import values
-from tests.stress.support import die_with_parent
+from tests.stress.support import die_with_parent, until
 from tests.stress.values import Stamp
 
 LENGTHS = (0, 100, 5_000, 40_000, 64_000, 200_000)
@@ -111,6 +111,10 @@ def _fork(work: Callable[[], None], normally: bool) -> int:
     return pid
 
 
+def _beyond(rounds: Callable[[], int], done: int) -> bool:
+    return rounds() > done
+
+
 def hammered(store: shmkv.Store) -> dict[str, float]:
     """The main thread forks while others are in the middle of operations."""
     forks, worst = 210, 0.0
@@ -121,8 +125,8 @@ def hammered(store: shmkv.Store) -> dict[str, float]:
             reap(_fork(partial(spin, store, turn, 1), normally=turn % 4 == 0))
             worst = max(worst, time.monotonic() - started)
             if turn % 20 == 0:
-                while rounds() == done:  # the threads of this process go on
-                    time.sleep(0.001)
+                goes_on = partial(_beyond, rounds, done)
+                until(goes_on, "the threads of this process go on")
     return {"forks": forks, "worst_ms": worst * 1000}
 
 

@@ -12,7 +12,6 @@ import mmap
 import multiprocessing
 import os
 import signal
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -125,8 +124,7 @@ def test_a_view_taken_by_a_child(store: shmkv.Store) -> None:
     def child() -> None:
         with store.view("held") as view:
             board[0] = 1
-            while board[1] == 0:
-                time.sleep(0.001)
+            until(lambda: board[1] != 0, "the parent has churned")
             assert view == value
             board[0] = 2
             signal.pause()
@@ -151,12 +149,14 @@ def _beyond(look: Callable[[], tuple[int, int]], work: int) -> bool:
 def test_a_killed_parent_does_not_live_on_in_its_child(store: shmkv.Store, uses: bool) -> None:
     """Its row is free and its locks are taken over while the child, who inherited all, lives."""
     for _ in range(6):
-        board = mmap.mmap(-1, 16)
+        # {pid, work}, each one aligned store: struct would clear the place first, and whoever
+        # looked then would take 0 for the pid to end.
+        memory = mmap.mmap(-1, 16)
+        board = memoryview(memory).cast("Q")
 
-        def parent(board: mmap.mmap = board) -> None:
+        def parent(board: memoryview[int] = board) -> None:
             with hammering(store, 2) as rounds:
-                while rounds() < 2:
-                    time.sleep(0.001)
+                until(lambda: rounds() >= 2, "the threads work")
                 pid = os.fork()
                 if pid == 0:
                     work = 1
@@ -164,20 +164,21 @@ def test_a_killed_parent_does_not_live_on_in_its_child(store: shmkv.Store, uses:
                         if uses:
                             spin(store, 9, 1)
                             work += 1
-                        struct.pack_into("<QQ", board, 0, os.getpid(), work)
-                        time.sleep(0.001)
+                        board[0] = os.getpid()  # before the work that makes it be looked at
+                        board[1] = work
+                        time.sleep(0.001)  # its pace; it is ended by its pid
                 signal.pause()
 
-        def look(board: mmap.mmap = board) -> tuple[int, int]:
-            pid, work = struct.unpack("<QQ", board[:])
-            return pid, work
+        def look(board: memoryview[int] = board) -> tuple[int, int]:
+            return board[0], board[1]
 
         with brood() as make:
             victim = make(parent)
             until(lambda: look()[1] > 0, "the grandchild works")
             grandchild, _ = look()
+            assert grandchild > 1
             try:
-                time.sleep(0.01)
+                time.sleep(0.01)  # some way into the threads' work; nothing is waited for
                 victim.end()
                 until(lambda: store.stats().attached == 1 + uses, "the row is free", ALONE_S)
                 if uses:
@@ -187,7 +188,8 @@ def test_a_killed_parent_does_not_live_on_in_its_child(store: shmkv.Store, uses:
             finally:
                 os.kill(grandchild, signal.SIGKILL)
             until(lambda: store.stats().attached == 1, "all have left", ALONE_S)
-        board.close()
+        board.release()
+        memory.close()
 
 
 def test_daemon_double_fork(store: shmkv.Store) -> None:

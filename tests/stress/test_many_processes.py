@@ -54,7 +54,7 @@ class Round:
         with brood() as make:
             crew = [self._start(make) for _ in range(workers)]
             while kill and time.monotonic() < self.end - 0.2:
-                time.sleep(self.rng.uniform(0.005, 0.06))
+                time.sleep(self.rng.uniform(0.005, 0.06))  # the moment of death is the test
                 victim = self.rng.randrange(workers)
                 child, log = crew[victim]
                 child.end()

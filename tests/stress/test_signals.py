@@ -69,7 +69,7 @@ def test_keyboard_interrupt(open_store: Callable[..., shmkv.Store]) -> None:
             store.clear()
             looping = make(child)
             until(lambda: "ready" in store, "the child loops")
-            time.sleep(turn % 5 / 1000)
+            time.sleep(turn % 5 / 1000)  # another moment of its loop each time
             looping.send(signal.SIGINT)
             looping.good(20)
             assert store["interrupted"] is True

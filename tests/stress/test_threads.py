@@ -105,7 +105,7 @@ def test_close_while_others_are_inside(open_store: Callable[..., shmkv.Store]) -
                 ended.append(number)
 
         crew = Crew([partial(work, n) for n in range(6)])
-        time.sleep(turn % 12 / 1000)
+        time.sleep(turn % 12 / 1000)  # another moment of their work each time
         until(partial(_closed, store), "views end and the store closes")
         crew.join()
         assert sorted(ended) == list(range(6))
