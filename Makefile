@@ -132,7 +132,7 @@ demo: $(VENV)/demo.stamp build/release.stamp ## a web application: no cache, dic
 	@$(PY) -m examples.webapp.demo
 
 test: lint build ## format, lint, types, and every test in its quick form
-	timeout -k 10 $(TEST_SECONDS) $(PY) -m pytest tests -q -x
+	timeout -k 10 $(TEST_SECONDS) $(PY) -m pytest tests -q --maxfail 5
 
 lint: $(VENV)/dev.stamp build/release.stamp ## format, lint and types only
 	$(PY) -m ruff format --check .

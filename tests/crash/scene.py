@@ -10,12 +10,13 @@ Owns `Scene` and the run of one death:
 
 Promises: every process and every attachment is gone afterwards; the violation says scene, point and
 response, so that one death can be repeated: `python -m tests.crash.matrix SCENE --point N`.
-A run that is only too slow is repeated twice: another process may have had the processor.
+A run that is only too slow is repeated: another process may have had the processor.
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ from tests.crash.judge import ABSENT, LIMIT_MS, Expectation, Item, Judge, everyt
 from tests.crash.stage import Action, Stage, counts
 
 OFFSET_MS = 30_000  # scenes are played half a minute after they were prepared
+TRIES = 10  # of a death whose judgement was only too slow
+PAUSE_S = 0.1  # before the second; the n-th waits n times as long
 
 
 @dataclass
@@ -206,16 +209,21 @@ def run_once(scene: Scene, point: int, response: str) -> Verdict:
 
 
 def run(scene: Scene, point: int, response: str) -> Verdict:
-    """One death; when only the time was exceeded, the best of three."""
+    """One death; when only the time was exceeded, the best of TRIES, further and further apart.
+
+    A wait that the code makes is there each time; a machine that others keep busy, or that gets its
+    memory on first touch, is slow for some seconds at most.
+    """
     verdict = run_once(scene, point, response)
-    for _ in range(2):
+    for turn in range(1, TRIES):
         if verdict.problems or verdict.worst_ms <= LIMIT_MS:
             break
+        time.sleep(turn * PAUSE_S)
         again = run_once(scene, point, response)
         if again.problems or again.worst_ms < verdict.worst_ms:
             verdict = again
     if verdict.worst_ms > LIMIT_MS:
-        verdict.problems.append(f"an operation took {verdict.worst_ms:.1f} ms, three times")
+        verdict.problems.append(f"an operation took {verdict.worst_ms:.1f} ms, {TRIES} times")
     return verdict
 
 
