@@ -9,6 +9,7 @@
 Public names only; `open` says what there is.
 """
 
+from shmkv.codec import Codec, Encoded, register_codec
 from shmkv.errors import (
     Busy,
     Closed,
@@ -29,12 +30,17 @@ from shmkv.segment import names, unlink
 from shmkv.store import Store, open
 from shmkv.types import MISSING, Info, Report, Stats
 
+__version__ = "0.1.0"
+"""As in pyproject.toml; a test holds them equal. Here so that asking reads no metadata."""
+
 __all__ = [  # noqa: RUF022 - plain order, as people look it up
     "Busy",
     "Closed",
+    "Codec",
     "CodecError",
     "Corrupt",
     "Denied",
+    "Encoded",
     "Error",
     "Exists",
     "Full",
@@ -51,5 +57,6 @@ __all__ = [  # noqa: RUF022 - plain order, as people look it up
     "TooLarge",
     "names",
     "open",
+    "register_codec",
     "unlink",
 ]

@@ -6,8 +6,35 @@ from typing_extensions import disjoint_base
 
 from shmkv.types import Key, Ttl, When
 
+FINGERPRINT: int
 LAYOUT_VERSION: int
 OPT_EVICT: int
+DEPTH_MAX: int
+EXT_TUPLE: int
+EXT_SET: int
+EXT_FROZENSET: int
+EXT_DICT: int
+EXT_INT: int
+EXT_DATETIME: int
+EXT_DATE: int
+EXT_TIME: int
+EXT_TIMEDELTA: int
+EXT_DECIMAL: int
+EXT_UUID: int
+EXT_ARRAY: int
+TYPE_LIST: int
+TYPE_DICT: int
+TYPE_TUPLE: int
+TYPE_SET: int
+TYPE_FROZENSET: int
+TYPE_DATETIME: int
+TYPE_DATE: int
+TYPE_TIME: int
+TYPE_TIMEDELTA: int
+TYPE_DECIMAL: int
+TYPE_UUID: int
+TYPE_ARRAY: int
+TYPE_CODEC: int
 
 _K = TypeVar("_K", bound=Key)
 _S = TypeVar("_S", bound=Store)
@@ -28,6 +55,10 @@ class Store:
     def closed(self) -> bool: ...
     @property
     def _created(self) -> bool: ...
+    @property
+    def _codec(self) -> Any: ...
+    @_codec.setter
+    def _codec(self, value: Any, /) -> None: ...
     def close(self) -> None: ...
     def set(self, key: Key, value: Any, /, *, ttl: Ttl = None) -> None: ...
     def get(self, key: Key, /, default: Any = None) -> Any: ...
@@ -63,6 +94,7 @@ class Store:
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Key]: ...
     def _scan(self, prefix: bytes | None, /) -> Scan: ...
+    def _get_encoded(self, key: Key, /) -> Any: ...
     def _info(self, key: Key, /) -> tuple[str, int, float | None, float]: ...
     def _stats(self) -> dict[str, int]: ...
     def _check(self) -> tuple[dict[str, int], list[str]]: ...
@@ -74,7 +106,7 @@ class Store:
 
 @final
 class View:
-    def __enter__(self) -> memoryview: ...
+    def __enter__(self) -> Any: ...
     def __exit__(
         self,
         kind: type[BaseException] | None,

@@ -16,7 +16,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import stat
 import time
 import warnings
@@ -107,7 +106,7 @@ def _attach_once(cls: type[StoreT], options: Options, uid: int, deadline: float)
         config = (
             options.new_size,
             options.new_max_size,
-            secrets.randbits(64),
+            int.from_bytes(os.urandom(8), "little"),
             0 if options.evict is False else _core.OPT_EVICT,
         )
     made = _core.attach(
@@ -124,10 +123,11 @@ def _attach_once(cls: type[StoreT], options: Options, uid: int, deadline: float)
             made.close()
             raise _exists(options, uid)
         problem = _mismatch(made, options)
-        if problem is None:
+        damaged = problem is None and _damaged(made, options)
+        if problem is None and not damaged:
             return made
         made.close()
-        if options.on_mismatch != "recreate" or options.readonly:
+        if problem is not None and (options.on_mismatch != "recreate" or options.readonly):
             raise Mismatch(problem)
     else:
         status, number, found = made
@@ -139,6 +139,14 @@ def _attach_once(cls: type[StoreT], options: Options, uid: int, deadline: float)
     raise _Again
 
 
+def _damaged(store: _core.Store, options: Options) -> bool:
+    """Is something wrong inside, where that is to be mended by recreating?"""
+    if options.on_corrupt != "recreate" or options.readonly or store._created:
+        return False
+    counts, _ = store._check()
+    return counts["problem_count"] > 0
+
+
 def _descriptor(options: Options, uid: int) -> tuple[int, tuple[int, int]]:
     """A descriptor of the segment, trusted, and the file's identity; created if it is to be."""
     name, target = options.name, object_name(options.name, uid)
@@ -148,28 +156,38 @@ def _descriptor(options: Options, uid: int) -> tuple[int, tuple[int, int]]:
         except posix_ipc.ExistentialError:
             if options.create == "new" and not _half_made(name, uid):
                 raise _exists(options, uid) from None
+        except posix_ipc.PermissionsError:
+            raise Denied(
+                f"store {name!r} cannot be created: user {os.geteuid()} may not write to {SHM}"
+            ) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise NoSpace(_no_space(options)) from None
         else:
             return fd, _own(fd, options, uid)
     try:
-        fd = posix_ipc.SharedMemory(target, read_only=options.readonly).fd
-    except posix_ipc.ExistentialError:
+        fd = _existing(name, uid, readonly=options.readonly)
+    except FileNotFoundError:
         if options.create is not False and not options.readonly:
             raise _Again from None
         raise NotFound(
             f"store {name!r} does not exist ({file_path(name, uid)}):"
             f" create it with shmkv.open({name!r}){_elsewhere(name, uid)}"
         ) from None
-    except ValueError:  # what the system says of a directory
-        raise _not_opened(OSError(errno.EISDIR, ""), options, uid) from None
     except OSError as error:
         raise _not_opened(error, options, uid) from None
-    except posix_ipc.PermissionsError:
-        raise _not_opened(PermissionError(errno.EACCES, ""), options, uid) from None
     try:
         return fd, _trust(os.fstat(fd), options, uid)
     except BaseException:
         os.close(fd)
         raise
+
+
+def _existing(name: str, uid: int, *, readonly: bool) -> int:
+    """A descriptor of what has the name, whatever it is; a pipe put there does not block."""
+    how = os.O_RDONLY if readonly else os.O_RDWR
+    return os.open(file_path(name, uid), how | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _half_made(name: str, uid: int) -> bool:
@@ -230,8 +248,8 @@ def _trust(found: os.stat_result, options: Options, uid: int) -> tuple[int, int]
 def _remove(options: Options, uid: int, inode: tuple[int, int], deadline: float) -> None:
     """Unlink the name if it still means this file: its lock is held while looking and removing."""
     try:
-        fd = posix_ipc.SharedMemory(object_name(options.name, uid), read_only=True).fd
-    except posix_ipc.ExistentialError:
+        fd = _existing(options.name, uid, readonly=True)
+    except FileNotFoundError:
         return
     try:
         while not _lock(fd):
@@ -242,8 +260,13 @@ def _remove(options: Options, uid: int, inode: tuple[int, int], deadline: float)
         named = os.stat(file_path(options.name, uid), follow_symlinks=False)
         if inode == (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino):
             posix_ipc.unlink_shared_memory(object_name(options.name, uid))
-    except FileNotFoundError:
+    except (FileNotFoundError, posix_ipc.ExistentialError):
         return
+    except posix_ipc.PermissionsError:
+        raise Denied(
+            f"store {options.name!r} may not be recreated by user {os.geteuid()}: {SHM} lets only"
+            f" its owner remove it (user {held.st_uid})"
+        ) from None
     finally:
         os.close(fd)
 
@@ -298,7 +321,7 @@ def _refusal(
         "version": f"store {name!r} has layout version {found['layout_version']}, this shmkv has"
         f" {_core.LAYOUT_VERSION}: use the version that made it, or unlink it",
         "stranger": f"store {name!r} was made by a program of another kind (fingerprint"
-        f" {found['fingerprint']:#x}): other byte order or word size",
+        f" {found['fingerprint']:#x}, here {_core.FINGERPRINT:#x}): other byte order or word size",
         "corrupt": f"store {name!r} is corrupt: {path} ({found['file_bytes']} bytes) is no segment"
         f" that shmkv made. Remove it with shmkv.unlink({name!r}), or open with"
         ' on_corrupt="recreate"',

@@ -56,9 +56,12 @@ class _Values(ValuesView[Any]):
 class Store(_core.Store, MutableMapping[Key, Any]):
     """A handle of a store, made by `open`. A mapping from str or bytes to values.
 
-    Keys have 1 to 65,535 bytes; a `str` and its UTF-8 bytes name the same item. Values are bytes,
-    str, int, float, bool and None, exactly of these types; bytearray and memoryview come back as
-    bytes, anything else raises CodecError. Every method works on one key atomically unless it says
+    Keys have 1 to 65,535 bytes; a `str` and its UTF-8 bytes name the same item. Values come back
+    equal and of the same type: None, bool, int, float, str, bytes, list, tuple, dict, set,
+    frozenset, datetime, date, time, timedelta (with their time zone), Decimal, UUID and numpy
+    arrays, nested up to 64 deep; bytearray and memoryview come back as bytes; anything else,
+    subclasses included, raises CodecError unless another codec was asked for. What is read is a
+    copy: change it and set it again. Every method works on one key atomically unless it says
     otherwise. All raise Closed after `close`, ReadOnly where a read-only store is to be changed,
     Busy when a living process keeps a lock longer than `lock_timeout`, and Corrupt when the segment
     is damaged. A handle is equal to itself only.
@@ -240,16 +243,19 @@ def open(
     readonly: neither creates nor changes anything; takes no attachment row.
     evict: may items leave to make room? With False a full store raises Full. Without it: as the
         store is, or True for a new one.
-    codec: "safe". path, journal: not available in this version.
+    codec: what stores values that are not plain: "safe"; "pickle", which takes any object and runs
+        code that the writers chose when it reads; or the name given to `register_codec`.
+    path, journal: not available in this version.
     on_mismatch: if the store has another size, max_size or evict: "fail" raises Mismatch,
         "recreate" replaces it by an empty one, "attach" takes it as it is.
-    on_corrupt: "fail" raises Corrupt, "recreate" replaces it by an empty one.
+    on_corrupt: "fail" raises Corrupt; "recreate" looks at all of it (as `check` does, which takes
+        seconds in a store of many GiB) and replaces a damaged store by an empty one.
     lock_timeout: seconds to wait for a lock that a living process holds, before Busy.
 
     Raises TypeError, ValueError (options), NotFound, Exists, Denied, NoSpace, Mismatch, Corrupt,
     Busy. Warns when another user has a store of this name.
     """
-    codecs.check(codec)
+    encoder = codecs.find(codec)
     options = config.judge(
         name,
         size=size,
@@ -266,6 +272,7 @@ def open(
         lock_timeout=lock_timeout,
     )
     store = segment.attach(Store, options)
+    store._codec = encoder
     made = store._geometry()
     store._options = {
         "size": made["size"],

@@ -38,7 +38,8 @@ class Info(NamedTuple):
     """What is known of one item."""
 
     type: str
-    """Name of the Python type the value comes back as: bytes, str, int, float, bool, NoneType."""
+    """Name of the type the value comes back as: bytes, str, int, float, bool, NoneType, list, …,
+    ndarray; `encoded` for a value of another codec."""
     size: int
     """Bytes of the value in the store; of a `str` its UTF-8, of a counter or a float 8."""
     ttl: float | None

@@ -417,7 +417,10 @@ static kv_status append_extent(struct kv_op *op, const struct kv_item *it, uint6
     if (s != KV_OK)
         return s;
     page_stamp(h, head);
-    (void)append_locked(h, head, it, deadline_ms, place);
+    if (!append_locked(h, head, it, deadline_ms, place)) { /* somebody damaged its entry */
+        arena_give(h, head, kv_number(h));
+        return KV_CORRUPT;
+    }
     kv_store_rel(&page_at(h, head)->word, kv_page_make(KV_CLOSED, 0, run, 0));
     FAULT(extent_closed);
     return KV_OK;

@@ -80,7 +80,7 @@ static inline const unsigned char *item_key(const unsigned char *item, const str
     return item + kv_item_words(it->flags);
 }
 static inline const unsigned char *item_value(const unsigned char *item, const struct kv_item *it) {
-    return item_key(item, it) + it->key_len;
+    return item_key(item, it) + it->key_len + kv_item_gap(it);
 }
 
 /* ---- runs --------------------------------------------------------------------------------- */

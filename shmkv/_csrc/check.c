@@ -275,11 +275,9 @@ kv_status store_check(struct kv_op *op, struct kv_report *report) {
         return KV_NOMEM;
     c->op = op;
     c->report = report;
-    kv_status r = KV_OK;
     if (op->leave != NULL)
         op->leave(op);
-    if (!h->readonly)
-        r = fold_all(op, &report->dead_rows);
+    kv_status r = fold_all(op, &report->dead_rows);
     for (uint32_t s = 0; r == KV_OK && s < h->g.stripes; s++)
         r = check_stripe(c, s);
     if (r == KV_OK)

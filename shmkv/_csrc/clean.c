@@ -22,10 +22,17 @@
 static kv_status lock_patiently(struct kv_op *op, uint32_t s) {
     if (lock_try(op, &stripe_at(op->h, s)->lock) == KV_OK)
         return KV_OK;
+    uint32_t owner = kv_load_rlx(&stripe_at(op->h, s)->lock) & KV_NUMBER_MASK;
+    if (owner != 0 && owner == op->stalled) { /* one wait for it is enough */
+        op->owner = owner;
+        return KV_BUSY;
+    }
     uint64_t saved = op->deadline_ns, soon = kv_clock_ns() + KV_STRIPE_PATIENCE_NS;
     op->deadline_ns = saved != 0 && saved < soon ? saved : soon;
     kv_status r = table_lock(op, s);
     op->deadline_ns = saved;
+    if (r == KV_BUSY)
+        op->stalled = op->owner;
     return r;
 }
 

@@ -104,16 +104,16 @@ kv_status fold_dead(struct kv_op *op, uint32_t number) {
     return s;
 }
 
-kv_status fold_all(struct kv_op *op, uint32_t *folded) {
-    *folded = 0;
+kv_status fold_all(struct kv_op *op, uint32_t *dead) {
+    *dead = 0;
     for (uint32_t r = 0; r < op->h->g.rows; r++) {
         uint32_t n = kv_load_acq(&kv_row_at(op->h, r)->number);
         if (n == 0 || row_alive(op->h, n))
             continue;
-        kv_status s = fold_dead(op, n);
+        kv_status s = op->h->readonly ? KV_OK : fold_dead(op, n);
         if (s != KV_OK)
             return s;
-        ++*folded;
+        ++*dead;
     }
     return KV_OK;
 }

@@ -11,7 +11,7 @@
 kv_status fold_row(struct kv_op *op, uint32_t row, uint32_t number);
 /* Fold the attachment with this number if it is dead. KV_OK also when somebody else does it. */
 kv_status fold_dead(struct kv_op *op, uint32_t number);
-/* Fold every dead attachment; *folded counts them. */
-kv_status fold_all(struct kv_op *op, uint32_t *folded);
+/* Count dead attachments, and fold them unless the handle is read-only. */
+kv_status fold_all(struct kv_op *op, uint32_t *dead);
 
 #endif

@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 #define KV_MAGIC          0x31564B4D48535F5FULL /* bytes "__SHMKV1" */
-#define KV_LAYOUT_VERSION 1u
+#define KV_LAYOUT_VERSION 2u
 #define KV_LINE           64u
 #define KV_GRANULE        16u
 #define KV_HEADER_BYTES   4096u
@@ -264,8 +264,19 @@ enum kv_type {
     KV_TYPE_FLOAT = 5,  /* IEEE binary64, in the counter word; no value bytes */
     KV_TYPE_BOOL = 6,   /* 0 or 1 in one value byte */
     KV_TYPE_NONE = 7,
-    KV_TYPE_PACKED = 8, /* reserved: structured values of the safe codec */
-    KV_TYPE_CODEC = 9,  /* reserved: values of a registered codec */
+    KV_TYPE_LIST = 8, /* from here to UUID: one MessagePack value, see packed.h */
+    KV_TYPE_DICT = 9,
+    KV_TYPE_TUPLE = 10,
+    KV_TYPE_SET = 11,
+    KV_TYPE_FROZENSET = 12,
+    KV_TYPE_DATETIME = 13,
+    KV_TYPE_DATE = 14,
+    KV_TYPE_TIME = 15,
+    KV_TYPE_TIMEDELTA = 16,
+    KV_TYPE_DECIMAL = 17,
+    KV_TYPE_UUID = 18,
+    KV_TYPE_ARRAY = 19, /* a head (shmkv/codec.py), then the elements; begins at 16 B */
+    KV_TYPE_CODEC = 20, /* length of a codec's name, the name, what that codec made */
     KV_TYPE_LAST = 31   /* above: never valid */
 };
 
@@ -285,9 +296,13 @@ static inline uint32_t kv_item_deadline_at(void) { return 16; }
 static inline uint32_t kv_item_counter_at(uint8_t flags) {
     return flags & KV_ITEM_DEADLINE ? 24 : 16;
 }
+/* Unused bytes between key and value: elements of an array lie where their type wants them. */
+static inline uint32_t kv_item_gap(const struct kv_item *it) {
+    return it->type == KV_TYPE_ARRAY ? -(kv_item_words(it->flags) + it->key_len) % KV_GRANULE : 0;
+}
 /* Bytes of an item in the log, rounded up to granules. */
 static inline uint64_t kv_item_bytes(const struct kv_item *it) {
-    uint64_t n = (uint64_t)kv_item_words(it->flags) + it->key_len + it->value_len;
+    uint64_t n = (uint64_t)kv_item_words(it->flags) + it->key_len + kv_item_gap(it) + it->value_len;
     return (n + KV_GRANULE - 1) & ~(uint64_t)(KV_GRANULE - 1);
 }
 

@@ -43,6 +43,7 @@ struct kv_handle {
     bool readonly;
     bool interruptible; /* a signal ends a wait with KV_INTR */
     bool borrowed;      /* close does not unmap: others still look at it */
+    char name[128];     /* of the shared-memory object */
     int fd;             /* the attachment's own open file description; holds its byte locks */
     uint64_t dev, ino;  /* of the segment's file: whose descriptor `fd` must be */
     uint64_t backed;    /* watermark as last seen: only rises */
@@ -59,6 +60,7 @@ struct kv_op {
                                       may be NULL */
     void *arg;                     /* leave's */
     uint32_t owner;                /* KV_BUSY: the number waited for, 0 = unknown */
+    uint32_t stalled;              /* a living owner this operation has waited for in vain */
     uint32_t dead;                 /* a dead owner met on the way: fold it afterwards */
     uint32_t hits, misses, sets;   /* to be counted when the operation ends: op_tally() */
     uint64_t written;

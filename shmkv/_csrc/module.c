@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "clock.h"
+#include "packed.h"
 
 /* ---- functions ---------------------------------------------------------------------------- */
 
@@ -133,6 +134,45 @@ static int words_load(struct core_state *st) {
     return st->little == NULL || st->signed_kwargs == NULL ? -1 : 0;
 }
 
+/* What shmkv/codec.py has to know. */
+static int constants_add(PyObject *module) {
+    static const struct {
+        const char *name;
+        long value;
+    } constants[] = {
+        {"DEPTH_MAX", KV_DEPTH_MAX},
+        {"EXT_TUPLE", KV_EXT_TUPLE},
+        {"EXT_SET", KV_EXT_SET},
+        {"EXT_FROZENSET", KV_EXT_FROZENSET},
+        {"EXT_DICT", KV_EXT_DICT},
+        {"EXT_INT", KV_EXT_INT},
+        {"EXT_DATETIME", KV_EXT_DATETIME},
+        {"EXT_DATE", KV_EXT_DATE},
+        {"EXT_TIME", KV_EXT_TIME},
+        {"EXT_TIMEDELTA", KV_EXT_TIMEDELTA},
+        {"EXT_DECIMAL", KV_EXT_DECIMAL},
+        {"EXT_UUID", KV_EXT_UUID},
+        {"EXT_ARRAY", KV_EXT_ARRAY},
+        {"TYPE_LIST", KV_TYPE_LIST},
+        {"TYPE_DICT", KV_TYPE_DICT},
+        {"TYPE_TUPLE", KV_TYPE_TUPLE},
+        {"TYPE_SET", KV_TYPE_SET},
+        {"TYPE_FROZENSET", KV_TYPE_FROZENSET},
+        {"TYPE_DATETIME", KV_TYPE_DATETIME},
+        {"TYPE_DATE", KV_TYPE_DATE},
+        {"TYPE_TIME", KV_TYPE_TIME},
+        {"TYPE_TIMEDELTA", KV_TYPE_TIMEDELTA},
+        {"TYPE_DECIMAL", KV_TYPE_DECIMAL},
+        {"TYPE_UUID", KV_TYPE_UUID},
+        {"TYPE_ARRAY", KV_TYPE_ARRAY},
+        {"TYPE_CODEC", KV_TYPE_CODEC},
+    };
+    for (size_t i = 0; i < sizeof constants / sizeof constants[0]; i++)
+        if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0)
+            return -1;
+    return 0;
+}
+
 static int module_exec(PyObject *module) {
     struct core_state *st = PyModule_GetState(module);
     if (alive_page() < 0 || words_load(st) < 0 || errors_load(st) < 0)
@@ -147,7 +187,12 @@ static int module_exec(PyObject *module) {
         PyModule_AddObjectRef(module, "View", (PyObject *)st->view_type) < 0 ||
         PyModule_AddObjectRef(module, "Scan", (PyObject *)st->scan_type) < 0)
         return -1;
-    return PyModule_AddIntConstant(module, "OPT_EVICT", KV_OPT_EVICT) < 0 ||
+    if (constants_add(module) < 0)
+        return -1;
+    PyObject *fingerprint = PyLong_FromUnsignedLong(kv_fingerprint());
+    int bad = fingerprint == NULL || PyModule_AddObjectRef(module, "FINGERPRINT", fingerprint) < 0;
+    Py_XDECREF(fingerprint);
+    return bad || PyModule_AddIntConstant(module, "OPT_EVICT", KV_OPT_EVICT) < 0 ||
                    PyModule_AddIntConstant(module, "LAYOUT_VERSION", KV_LAYOUT_VERSION) < 0
                ? -1
                : 0;
@@ -164,6 +209,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(st->signed_kwargs);
     Py_VISIT(st->timedelta);
     Py_VISIT(st->datetime);
+    Py_VISIT(st->codec);
+    Py_VISIT(st->unpackb);
     return 0;
 }
 
@@ -181,6 +228,8 @@ static int module_clear(PyObject *module) {
     Py_CLEAR(st->signed_kwargs);
     Py_CLEAR(st->timedelta);
     Py_CLEAR(st->datetime);
+    Py_CLEAR(st->codec);
+    Py_CLEAR(st->unpackb);
     return 0;
 }
 

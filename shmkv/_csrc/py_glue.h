@@ -30,12 +30,14 @@ struct core_state {
     PyObject *signed_kwargs;        /* {"signed": True} */
     PyObject *little;               /* "little" */
     PyObject *timedelta, *datetime; /* classes; NULL until first used */
+    PyObject *codec, *unpackb;      /* shmkv.codec; its library's decoder; NULL until first used */
 };
 
 struct py_store {
     PyObject_HEAD struct core_state *state; /* of the module, which the type keeps alive */
     struct kv_handle *h;                    /* NULL: closed */
     PyObject *name;
+    PyObject *codec; /* what encodes the values that C does not; None: the safe codec */
     bool readonly;
     bool created; /* this handle initialised the segment */
     uint32_t options;
@@ -165,18 +167,18 @@ static inline struct kv_key key_hashed(const struct py_op *p, const struct py_ke
 /* A value on its way in. Borrowed from the object, or held here until value_free(). */
 struct py_value {
     struct kv_value v;
-    PyObject *owned; /* bytes made for this */
+    PyObject *owned; /* made for this */
     bool buffered;   /* `buffer` is exported */
     unsigned char byte;
     Py_buffer buffer;
 };
-bool value_of(struct core_state *st, PyObject *o, struct py_value *out);
+bool value_of(struct py_store *self, PyObject *o, struct py_value *out);
 void value_free(struct py_value *value);
 
 /* A value on its way out. */
 struct py_fetch {
     struct py_op *op;
-    PyObject *bytes;
+    PyObject *bytes; /* bytes or, for an array, a bytearray */
     unsigned char *raw;
     const unsigned char *data;
     unsigned char small[256];
@@ -196,6 +198,13 @@ static inline void fetch_free(struct py_fetch *f) {
 }
 /* The Python type that a memory code comes back as. */
 const char *type_name(uint8_t type);
+
+/* Values that C does not know (py_codec.c). `bytes`: the value in the store; of an array a buffer,
+ * which the result refers to. */
+bool codec_encode(struct py_store *self, PyObject *o, struct py_value *out);
+PyObject *codec_decode(struct py_store *self, uint8_t type, PyObject *bytes);
+/* A value of another codec as it is. */
+PyObject *codec_encoded(struct py_store *self, PyObject *bytes);
 
 /* ttl=: None or NULL is never (0). */
 bool ttl_deadline(struct core_state *st, PyObject *ttl, uint64_t *deadline_ms);
@@ -218,6 +227,7 @@ PyObject *one_delete(struct py_store *, PyObject *);
 /* The value of a hashed key, or NULL: *missing says why not. After op_begin(). */
 PyObject *one_fetch(struct py_op *, const struct kv_key *, struct kv_meta *, bool *missing);
 PyObject *one_gets(struct py_store *, PyObject *);
+PyObject *one_get_encoded(struct py_store *, PyObject *);
 PyObject *one_subscript(struct py_store *, PyObject *);
 int one_assign(struct py_store *, PyObject *, PyObject *);
 int one_contains(struct py_store *, PyObject *);

@@ -84,7 +84,7 @@ static bool set_pair(struct py_store *self, PyObject *pair, uint64_t deadline) {
         return false;
     }
     if (!key_of(PyTuple_GetItem(pair, 0), &key) ||
-        !value_of(self->state, PyTuple_GetItem(pair, 1), &value))
+        !value_of(self, PyTuple_GetItem(pair, 1), &value))
         return false;
     kv_status s = KV_INTR;
     if (op_begin_write(&p, self)) {

@@ -10,7 +10,7 @@ kv_status one_put(struct py_op *p, const struct py_key *k, const struct py_value
                   uint64_t deadline_ms, enum kv_put mode, const struct kv_token *token) {
     struct kv_key key = key_hashed(p, k);
     kv_status s;
-    if (value->v.len > KV_PIN_BYTES)
+    if (value->v.len + value->v.more_len > KV_PIN_BYTES)
         op_leave(&p->op);
     do {
         s = store_enter(&p->op);
@@ -28,7 +28,7 @@ static kv_status put(struct py_store *self, struct py_op *p, PyObject *o_key, Py
     uint64_t deadline = 0;
     kv_status s = KV_INTR;
     if (!key_of(o_key, &key) || (ttl != NULL && !ttl_deadline(self->state, ttl, &deadline)) ||
-        !value_of(self->state, o_value, &value))
+        !value_of(self, o_value, &value))
         return KV_INTR;
     if (op_begin_write(p, self)) {
         s = one_put(p, &key, &value, deadline, mode, token);
@@ -73,21 +73,27 @@ PyObject *one_replace(struct py_store *self, PyObject *const *args, Py_ssize_t n
     return put_bool(self, &f, KV_PUT_REPLACE, args, nargs, names);
 }
 
-static kv_status drop(struct py_store *self, struct py_op *p, PyObject *o_key) {
-    struct py_key k;
-    if (!key_of(o_key, &k) || !op_begin_write(p, self))
+/* KV_OK, KV_MISS, KV_EXISTS (the token does not fit); KV_INTR: raised. */
+static kv_status delete_key(struct py_store *self, struct py_op *p, const struct py_key *k,
+                            const struct kv_token *token) {
+    if (!op_begin_write(p, self))
         return KV_INTR;
-    struct kv_key key = key_hashed(p, &k);
+    struct kv_key key = key_hashed(p, k);
     kv_status s;
     do {
         s = store_enter(&p->op);
         if (s == KV_OK)
-            s = store_delete(&p->op, &key, NULL);
+            s = store_delete(&p->op, &key, token);
     } while (op_again(p, s));
-    if (s == KV_OK || s == KV_MISS)
+    if (s == KV_OK || s == KV_MISS || s == KV_EXISTS)
         return s;
     (void)op_fail(p, s);
     return KV_INTR;
+}
+
+static kv_status drop(struct py_store *self, struct py_op *p, PyObject *o_key) {
+    struct py_key k;
+    return key_of(o_key, &k) ? delete_key(self, p, &k, NULL) : KV_INTR;
 }
 
 PyObject *one_delete(struct py_store *self, PyObject *key) {
@@ -158,6 +164,33 @@ PyObject *one_subscript(struct py_store *self, PyObject *key) {
     return missing ? raise_missing(key) : value;
 }
 
+/* As get, but a value of another codec is not decoded. */
+PyObject *one_get_encoded(struct py_store *self, PyObject *o_key) {
+    struct py_key k;
+    struct py_op p;
+    struct py_fetch f;
+    struct kv_meta meta;
+    if (!key_of(o_key, &k) || !op_begin(&p, self))
+        return NULL;
+    struct kv_key key = key_hashed(&p, &k);
+    kv_status s;
+    fetch_init(&f, &p);
+    do {
+        s = store_enter(&p.op);
+        if (s == KV_OK)
+            s = store_get(&p.op, &key, &meta, fetch_alloc, &f);
+    } while (op_again(&p, s));
+    PyObject *result;
+    if (s != KV_OK)
+        result = s == KV_MISS ? raise_missing(o_key) : op_fail(&p, s);
+    else if (meta.type == KV_TYPE_CODEC && meta.value_len > 0)
+        result = codec_encoded(self, f.bytes);
+    else
+        result = fetch_take(&f, &meta);
+    fetch_free(&f);
+    return result;
+}
+
 int one_contains(struct py_store *self, PyObject *o_key) {
     struct py_key k;
     struct py_op p;
@@ -177,33 +210,33 @@ int one_contains(struct py_store *self, PyObject *o_key) {
     return -1;
 }
 
+/* Decoded before it is deleted: what cannot be decoded stays. */
 PyObject *one_pop(struct py_store *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     static const struct py_params params = {"pop", 2, 2, 1, {W_NONE, W_DEFAULT}};
     PyObject *a[PY_ARGS] = {NULL};
     struct py_key k;
     struct py_op p;
-    struct py_fetch f;
-    struct kv_meta meta;
-    if (!args_parse(self->state, &params, args, nargs, names, a) || !key_of(a[0], &k) ||
-        !op_begin_write(&p, self))
+    if (!args_parse(self->state, &params, args, nargs, names, a) || !key_of(a[0], &k))
         return NULL;
-    struct kv_key key = key_hashed(&p, &k);
-    kv_status s;
-    fetch_init(&f, &p);
-    do {
-        s = store_enter(&p.op);
+    for (;;) {
+        struct kv_meta meta;
+        bool missing;
+        if (!op_begin_write(&p, self))
+            return NULL;
+        struct kv_key key = key_hashed(&p, &k);
+        PyObject *value = one_fetch(&p, &key, &meta, &missing);
+        if (missing)
+            return a[1] != NULL ? Py_NewRef(a[1]) : raise_missing(a[0]);
+        if (value == NULL)
+            return NULL;
+        struct kv_token token = kv_token_of(&meta);
+        kv_status s = delete_key(self, &p, &k, &token);
         if (s == KV_OK)
-            s = store_pop(&p.op, &key, &meta, fetch_alloc, &f);
-    } while (op_again(&p, s));
-    PyObject *result;
-    if (s == KV_OK)
-        result = fetch_take(&f, &meta);
-    else if (s == KV_MISS)
-        result = a[1] != NULL ? Py_NewRef(a[1]) : raise_missing(a[0]);
-    else
-        result = op_fail(&p, s);
-    fetch_free(&f);
-    return result;
+            return value;
+        Py_DECREF(value);
+        if (s == KV_INTR)
+            return NULL;
+    }
 }
 
 /* ---- tokens ------------------------------------------------------------------------------- */
@@ -275,7 +308,7 @@ PyObject *one_cas(struct py_store *self, PyObject *const *args, Py_ssize_t nargs
         struct py_value value;
         uint64_t deadline;
         if (!key_of(a[0], &key) || !ttl_deadline(self->state, a[3], &deadline) ||
-            !value_of(self->state, a[1], &value))
+            !value_of(self, a[1], &value))
             return NULL;
         value_free(&value);
         return op_begin_write(&p, self) ? PyBool_FromLong(0) : NULL;

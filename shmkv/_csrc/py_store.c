@@ -111,6 +111,7 @@ static struct py_store *store_new(struct core_state *st, PyTypeObject *type, PyO
         return NULL;
     self->state = st;
     self->name = Py_NewRef(name);
+    self->codec = Py_NewRef(Py_None);
     self->life = py_life;
     return self;
 }
@@ -257,6 +258,7 @@ static void store_dealloc(struct py_store *self) {
         store_detach(take_handle(self));
     }
     Py_XDECREF(self->name);
+    Py_XDECREF(self->codec);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
     Py_DECREF(type);
@@ -295,6 +297,18 @@ static PyObject *get_created(struct py_store *self, void *c) {
     return PyBool_FromLong(self->created);
 }
 
+static PyObject *get_codec(struct py_store *self, void *c) {
+    (void)c;
+    return Py_NewRef(self->codec);
+}
+static int set_codec(struct py_store *self, PyObject *codec, void *c) {
+    (void)c;
+    PyObject *old = self->codec;
+    self->codec = Py_NewRef(codec == NULL ? Py_None : codec);
+    Py_DECREF(old);
+    return 0;
+}
+
 static PyGetSetDef store_attributes[] = {
     {"name", (getter)get_name, NULL, "The store's name.", NULL},
     {"size", (getter)get_size, NULL, "Bytes of shared memory the store may use now.", NULL},
@@ -303,6 +317,8 @@ static PyGetSetDef store_attributes[] = {
     {"readonly", (getter)get_readonly, NULL, "Was it opened with readonly=True?", NULL},
     {"closed", (getter)get_closed, NULL, "Has close() ended?", NULL},
     {"_created", (getter)get_created, NULL, "Did this handle create the store?", NULL},
+    {"_codec", (getter)get_codec, (setter)set_codec,
+     "What encodes values that are not plain; None: the safe codec.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -382,10 +398,11 @@ static PyMethodDef store_methods[] = {
     {"view", PY_METHOD(view_make), METH_O,
      "view($self, key, /)\n--\n\n"
      "A context manager that gives a read-only memoryview of a bytes value (of a str: its "
-     "UTF-8).\n\n"
+     "UTF-8),\n"
+     "or a read-only numpy array.\n\n"
      "No copy is made of values of 4 KiB and more: the memory is pinned and its bytes do not "
      "change\n"
-     "until the view, and every slice taken from it, is released. Shorter values, and all values "
+     "until the view, and everything taken from it, is released. Shorter values, and all values "
      "of\n"
      "a read-only store, are private copies. A view is not for fork children.\n"
      "Entering raises KeyError if the key is missing, TypeError for other types."},
@@ -395,6 +412,9 @@ static PyMethodDef store_methods[] = {
      "and the store stays open. Closing again does nothing."},
     {"_scan", PY_METHOD(scan_make), METH_O,
      "_scan($self, prefix, /)\n--\n\nKeys that begin with bytes."},
+    {"_get_encoded", PY_METHOD(one_get_encoded), METH_O,
+     "_get_encoded($self, key, /)\n--\n\n"
+     "As store[key], but a value of another codec comes as Encoded, undecoded."},
     {"_info", PY_METHOD(time_info), METH_O,
      "_info($self, key, /)\n--\n\n(type, size, ttl, age) of an item."},
     {"_stats", PY_METHOD(whole_stats), METH_NOARGS, "_stats($self, /)\n--\n\nTotals as a dict."},

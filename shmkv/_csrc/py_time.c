@@ -199,7 +199,7 @@ PyObject *time_append(struct py_store *self, PyObject *const *args, Py_ssize_t n
         Py_XDECREF(name);
         return NULL;
     }
-    if (!value_of(self->state, a[1], &value))
+    if (!value_of(self, a[1], &value))
         return NULL;
     PyObject *result = append(self, &key, &value.v);
     value_free(&value);

@@ -1,4 +1,4 @@
-/* py_value.c: Python objects to bytes and back: keys, values of the safe codec, times.
+/* py_value.c: Python objects to bytes and back: keys, plain values, times.
  *
  * Exact types only: a subclass would come back as something else. Owns the mapping between Python
  * types and enum kv_type. Does not own: when a deadline has passed (clock), where bytes lie
@@ -76,21 +76,7 @@ static bool from_buffer(PyObject *o, struct py_value *out) {
     return out->v.data != NULL;
 }
 
-static bool refuse(struct core_state *st, PyObject *o) {
-    PyObject *name = PyType_GetQualName(Py_TYPE(o));
-    if (name != NULL)
-        PyErr_Format(
-            st->error[PY_CODEC],
-            "cannot store a value of type %U: the safe codec stores exactly bytes, str, int, "
-            "float, "
-            "bool and None (bytearray and memoryview as bytes): convert it to one of these, for "
-            "example with json.dumps",
-            name);
-    Py_XDECREF(name);
-    return false;
-}
-
-bool value_of(struct core_state *st, PyObject *o, struct py_value *out) {
+bool value_of(struct py_store *self, PyObject *o, struct py_value *out) {
     out->v = (struct kv_value){0};
     out->owned = NULL;
     out->buffered = false;
@@ -109,7 +95,7 @@ bool value_of(struct core_state *st, PyObject *o, struct py_value *out) {
         return out->v.data != NULL;
     }
     if (type == &PyLong_Type)
-        return from_int(st, o, out);
+        return from_int(self->state, o, out);
     if (type == &PyFloat_Type) {
         double d = PyFloat_AsDouble(o);
         out->v.type = KV_TYPE_FLOAT;
@@ -129,7 +115,7 @@ bool value_of(struct core_state *st, PyObject *o, struct py_value *out) {
     }
     if (type == &PyByteArray_Type || type == &PyMemoryView_Type)
         return from_buffer(o, out) || (value_free(out), false);
-    return refuse(st, o);
+    return codec_encode(self, o, out);
 }
 
 void value_free(struct py_value *value) {
@@ -141,15 +127,17 @@ void value_free(struct py_value *value) {
 
 /* ---- values out --------------------------------------------------------------------------- */
 
-static void *alloc_bytes(struct py_fetch *f, uint64_t len) {
+/* A bytes object or, for an array, a bytearray. */
+static void *alloc_object(struct py_fetch *f, uint64_t len, bool array) {
     PyThreadState *thread = f->op->thread;
     if (thread != NULL)
         PyEval_RestoreThread(thread);
-    if (f->bytes != NULL && (uint64_t)PyBytes_Size(f->bytes) != len)
-        Py_CLEAR(f->bytes);
-    if (f->bytes == NULL)
-        f->bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)len);
-    void *data = f->bytes == NULL ? NULL : PyBytes_AsString(f->bytes);
+    Py_CLEAR(f->bytes);
+    f->bytes = array ? PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)len)
+                     : PyBytes_FromStringAndSize(NULL, (Py_ssize_t)len);
+    void *data = f->bytes == NULL ? NULL
+                 : array          ? PyByteArray_AsString(f->bytes)
+                                  : PyBytes_AsString(f->bytes);
     if (thread != NULL)
         f->op->thread = PyEval_SaveThread();
     return data;
@@ -157,8 +145,8 @@ static void *alloc_bytes(struct py_fetch *f, uint64_t len) {
 
 void *fetch_alloc(void *arg, const struct kv_meta *meta) {
     struct py_fetch *f = arg;
-    if (meta->type == KV_TYPE_BYTES)
-        return alloc_bytes(f, meta->value_len);
+    if (meta->type == KV_TYPE_BYTES || meta->type >= KV_TYPE_LIST)
+        return alloc_object(f, meta->value_len, meta->type == KV_TYPE_ARRAY);
     if (meta->value_len <= sizeof f->small) {
         f->data = f->small;
         return f->small;
@@ -171,9 +159,9 @@ void *fetch_alloc(void *arg, const struct kv_meta *meta) {
 
 static PyObject *to_big_int(struct core_state *st, const unsigned char *data, Py_ssize_t len) {
     PyObject *bytes = PyBytes_FromStringAndSize((const char *)data, len);
-    PyObject *call = PyObject_GetAttrString((PyObject *)&PyLong_Type, "from_bytes");
-    PyObject *args =
-        bytes == NULL || call == NULL ? NULL : Py_BuildValue("(OO)", bytes, st->little);
+    PyObject *call =
+        bytes == NULL ? NULL : PyObject_GetAttrString((PyObject *)&PyLong_Type, "from_bytes");
+    PyObject *args = call == NULL ? NULL : Py_BuildValue("(OO)", bytes, st->little);
     PyObject *result = args == NULL ? NULL : PyObject_Call(call, args, st->signed_kwargs);
     Py_XDECREF(args);
     Py_XDECREF(call);
@@ -226,13 +214,18 @@ PyObject *fetch_take(struct py_fetch *f, const struct kv_meta *meta) {
     case KV_TYPE_NONE:
         return Py_NewRef(Py_None);
     default:
-        return to_unknown(self, meta->type);
+        if (meta->type > KV_TYPE_CODEC)
+            return to_unknown(self, meta->type);
+        return len > 0 ? codec_decode(self, meta->type, f->bytes)
+                       : raise_status(self, KV_CORRUPT, NULL);
     }
 }
 
 const char *type_name(uint8_t type) {
-    static const char *const names[] = {"?",   "bytes", "str",  "int",
-                                        "int", "float", "bool", "NoneType"};
+    static const char *const names[] = {
+        "?",        "bytes", "str",       "int",     "int",  "float",     "bool",
+        "NoneType", "list",  "dict",      "tuple",   "set",  "frozenset", "datetime",
+        "date",     "time",  "timedelta", "Decimal", "UUID", "ndarray",   "encoded"};
     return type < sizeof names / sizeof names[0] ? names[type] : "?";
 }
 

@@ -1,4 +1,4 @@
-/* py_view.c: memoryviews of values where they lie.
+/* py_view.c: memoryviews, and arrays, of values where they lie.
  *
  * `View` is the context manager. `Pinned` owns the pin and exports the bytes; only memoryviews
  * refer to it, so that it goes, and the pin with it, when the view and every slice of it are
@@ -75,13 +75,14 @@ PyType_Spec pinned_spec = {
 /* ---- the context manager ------------------------------------------------------------------ */
 
 static PyObject *no_buffer(struct py_store *self, uint8_t type) {
-    return PyErr_Format(PyExc_TypeError,
-                        "store '%U': a view is of bytes or str; this key holds %s: use get()",
-                        self->name, type_name(type));
+    return PyErr_Format(
+        PyExc_TypeError,
+        "store '%U': a view is of bytes, str or an array; this key holds %s: use get()", self->name,
+        type_name(type));
 }
 
 static bool viewable(const struct kv_meta *meta) {
-    return meta->type == KV_TYPE_BYTES || meta->type == KV_TYPE_STR;
+    return meta->type == KV_TYPE_BYTES || meta->type == KV_TYPE_STR || meta->type == KV_TYPE_ARRAY;
 }
 
 static PyObject *memory_of(PyObject *exporter) {
@@ -97,7 +98,8 @@ static void *copy_alloc(void *arg, const struct kv_meta *meta) {
     return fetch_alloc(arg, &as_bytes);
 }
 
-static PyObject *enter_copy(struct py_store *self, PyObject *o_key, const struct py_key *k) {
+static PyObject *enter_copy(struct py_store *self, PyObject *o_key, const struct py_key *k,
+                            uint8_t *type) {
     struct py_op p;
     struct py_fetch f;
     struct kv_meta meta;
@@ -113,6 +115,7 @@ static PyObject *enter_copy(struct py_store *self, PyObject *o_key, const struct
     } while (op_again(&p, s));
     PyObject *result = NULL;
     if (s == KV_OK && viewable(&meta)) {
+        *type = meta.type;
         meta.type = KV_TYPE_BYTES;
         result = memory_of(fetch_take(&f, &meta));
     } else if (s == KV_OK)
@@ -142,7 +145,8 @@ static PyObject *show(struct py_store *self, struct py_pinned *out, struct kv_pi
     return memory_of(PyBytes_FromStringAndSize((const char *)copy, (Py_ssize_t)meta->value_len));
 }
 
-static PyObject *enter_pinned(struct py_store *self, PyObject *o_key, const struct py_key *k) {
+static PyObject *enter_pinned(struct py_store *self, PyObject *o_key, const struct py_key *k,
+                              uint8_t *type) {
     struct py_op p;
     struct kv_pin pin;
     struct kv_meta meta;
@@ -162,49 +166,71 @@ static PyObject *enter_pinned(struct py_store *self, PyObject *o_key, const stru
     if (s == KV_OK || s == KV_MISS)
         row_count(p.op.h, s == KV_OK ? KV_STAT_HITS : KV_STAT_MISSES, 1);
     PyObject *memory = NULL;
-    if (s == KV_OK)
+    if (s == KV_OK) {
+        *type = meta.type;
         memory = show(self, out, &pin, &meta, data);
-    else if (s == KV_NOROWS) /* every pin is taken and there is no row for more */
-        memory = enter_copy(self, o_key, k);
+    } else if (s == KV_NOROWS) /* every pin is taken and there is no row for more */
+        memory = enter_copy(self, o_key, k, type);
     else
         (void)(s == KV_MISS ? raise_missing(o_key) : op_fail(&p, s));
     Py_DECREF((PyObject *)out);
     return memory;
 }
 
+/* One that others have built upon (an array) cannot be released: it lives on, and with it the pin,
+ * until they go. false: raised. */
+static bool let_go(PyObject *memory) {
+    PyObject *done = PyObject_CallMethod(memory, "release", NULL);
+    Py_DECREF(memory);
+    if (done == NULL && !PyErr_ExceptionMatches(PyExc_BufferError))
+        return false;
+    if (done == NULL)
+        PyErr_Clear();
+    Py_XDECREF(done);
+    return true;
+}
+
+/* The same while an exception is set, whose traceback may hold the memory. */
+static PyObject *let_go_raised(PyObject *memory) {
+    PyObject *type, *error, *trace;
+    PyErr_Fetch(&type, &error, &trace);
+    if (!let_go(memory))
+        PyErr_Clear();
+    PyErr_Restore(type, error, trace);
+    return NULL;
+}
+
+/* The memoryview, or the array that lies in it. */
 static PyObject *view_enter(struct py_view *self, PyObject *unused) {
     (void)unused;
     struct py_key k;
+    uint8_t type = KV_TYPE_BYTES;
     if (self->memory != NULL)
         return PyErr_Format(PyExc_RuntimeError, "this view is entered already: make another one");
     if (!key_of(self->key, &k))
         return NULL;
-    PyObject *memory = self->store->readonly ? enter_copy(self->store, self->key, &k)
-                                             : enter_pinned(self->store, self->key, &k);
-    if (memory == NULL || self->memory == NULL) {
-        self->memory = Py_XNewRef(memory);
-        return memory;
+    PyObject *memory = self->store->readonly ? enter_copy(self->store, self->key, &k, &type)
+                                             : enter_pinned(self->store, self->key, &k, &type);
+    PyObject *shown = memory == NULL          ? NULL
+                      : type == KV_TYPE_ARRAY ? codec_decode(self->store, type, memory)
+                                              : Py_NewRef(memory);
+    if (shown != NULL && self->memory == NULL) {
+        self->memory = memory;
+        return shown;
     }
-    Py_DECREF(memory); /* entered by another thread meanwhile */
+    if (shown == NULL)
+        return memory == NULL ? NULL : let_go_raised(memory);
+    Py_DECREF(memory);
+    Py_DECREF(shown); /* entered by another thread meanwhile */
     return PyErr_Format(PyExc_RuntimeError, "this view is entered already: make another one");
 }
 
-/* Release the memoryview. One that others have built upon (an array) cannot be released: it lives
- * on, and with it the pin, until they go. */
 static PyObject *view_exit(struct py_view *self, PyObject *const *args, Py_ssize_t nargs) {
     (void)args, (void)nargs;
     PyObject *memory = self->memory;
     self->memory = NULL;
-    if (memory == NULL)
-        Py_RETURN_NONE;
-    PyObject *done = PyObject_CallMethod(memory, "release", NULL);
-    Py_DECREF(memory);
-    if (done == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_BufferError))
-            return NULL;
-        PyErr_Clear();
-    }
-    Py_XDECREF(done);
+    if (memory != NULL && !let_go(memory))
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -219,7 +245,8 @@ static void view_dealloc(struct py_view *self) {
 }
 
 static PyMethodDef view_methods[] = {
-    {"__enter__", PY_METHOD(view_enter), METH_NOARGS, "__enter__($self, /)\n--\n\nThe memoryview."},
+    {"__enter__", PY_METHOD(view_enter), METH_NOARGS,
+     "__enter__($self, /)\n--\n\nThe memoryview or array."},
     {"__exit__", PY_METHOD(view_exit), METH_FASTCALL, "Release the memoryview."},
     {NULL, NULL, 0, NULL},
 };

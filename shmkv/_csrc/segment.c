@@ -46,6 +46,20 @@ static int reopen(int fd, bool readonly) {
     return open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 }
 
+/* The same by name, for want of an old descriptor. -1 if the name is gone or another file's. */
+static int reopen_named(const struct kv_handle *h) {
+    char path[sizeof h->name + 16];
+    struct stat st;
+    (void)snprintf(path, sizeof path, "/dev/shm%s", h->name);
+    int fd = open(path, (h->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 ||
+        (fstat(fd, &st) == 0 && (uint64_t)st.st_dev == h->dev && (uint64_t)st.st_ino == h->ino))
+        return fd;
+    (void)close(fd);
+    errno = ENOENT;
+    return -1;
+}
+
 /* In the child: drop the parent's open file description, so that the parent's death shows at once.
  * Only async-signal-safe calls. A new one is taken now, while the process still has its parent's
  * rights. */
@@ -55,7 +69,7 @@ static void fork_child(void) {
             continue; /* not ours to close; the first operation reports it */
         int fd = reopen(h->fd, h->readonly);
         (void)close(h->fd);
-        h->fd = fd;
+        h->fd = fd < 0 ? reopen_named(h) : fd; /* where no other descriptor was free */
     }
     (void)pthread_mutex_init(&kv_handles_mutex, NULL);
 }
@@ -93,12 +107,11 @@ kv_status segment_adopt(struct kv_handle *h) {
     /* The handler ran in an ordinary fork; after a raw clone the descriptor is still the parent's.
      * Both are right for reopening: the new description is this process's alone. */
     bool own = lock_own_file(h);
-    int fd = own ? reopen(h->fd, h->readonly) : -1;
-    if (fd < 0) {
-        errno = own ? errno : EBADF;
+    int fd = own ? reopen(h->fd, h->readonly) : reopen_named(h);
+    if (fd < 0)
         return KV_OS;
-    }
-    (void)close(h->fd);
+    if (own)
+        (void)close(h->fd);
     h->fd = fd;
     return KV_OK;
 }
@@ -113,9 +126,16 @@ static int fallocate_range(int fd, uint64_t from, uint64_t end) {
     return r;
 }
 
+/* Does the file have memory up to here? Yes, if it cannot be asked. */
+static bool covered(const struct kv_handle *h, uint64_t mark) {
+    struct stat st;
+    return fstat(h->fd, &st) != 0 || (uint64_t)st.st_dev != h->dev ||
+           (uint64_t)st.st_ino != h->ino || (uint64_t)st.st_blocks * 512 >= mark;
+}
+
 uint64_t segment_watermark(struct kv_handle *h) {
     uint64_t seen = kv_load_acq(&kv_header_of(h)->watermark);
-    if (seen > h->backed && seen <= h->g.max_size)
+    if (seen > h->backed && seen <= h->g.max_size && covered(h, seen))
         kv_store_rlx(&h->backed, seen);
     return kv_load_rlx(&h->backed);
 }
@@ -127,13 +147,15 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
         uint64_t seen = segment_watermark(h);
         if (end <= seen)
             return KV_OK;
-        /* In steps, but never beyond `size`. */
+        /* In steps, but never beyond `size`; no step if memory is short. */
         uint64_t limit = kv_load_rlx(&head->size);
         uint64_t to = seen + KV_BACK_STEP > end ? seen + KV_BACK_STEP : end;
         to = to > limit && end <= limit ? limit : to;
         if (to > h->g.max_size)
             return KV_CORRUPT;
         int e = fallocate_range(h->fd, seen, to);
+        if (e == ENOSPC && to > end)
+            e = fallocate_range(h->fd, seen, to = end);
         if (e != 0) {
             op->err = e;
             (void)kv_add_rlx(&head->nospace, 1u);
@@ -143,8 +165,8 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
         if (kv_cas(&head->watermark, &seen, to)) {
             FAULT(segment_backed);
             kv_store_rlx(&h->backed, to);
-        } else if (seen < kv_load_rlx(&h->backed) || seen > h->g.max_size) {
-            return KV_CORRUPT; /* it only rises */
+        } else if (seen < kv_load_rlx(&h->backed) || seen > segment_watermark(h)) {
+            return KV_CORRUPT; /* it only rises, and memory is there before it does */
         }
     }
 }
@@ -174,17 +196,26 @@ static void creation_unlock(int fd) {
     (void)fcntl(fd, F_OFD_SETLK, &f);
 }
 
-/* 0: none yet; another number is not the work of a creator that died. */
-static uint64_t magic_of(int fd) {
+/* KV_HALFMADE: none yet; another number is not the work of a creator that died. */
+static kv_status magic_look(int fd) {
     uint64_t magic = 0;
-    return pread(fd, &magic, sizeof magic, 0) == (ssize_t)sizeof magic ? magic : 0;
+    ssize_t n;
+    do
+        n = pread(fd, &magic, sizeof magic, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return KV_OS;
+    return n == (ssize_t)sizeof magic && magic != 0 ? KV_OK : KV_HALFMADE;
 }
 
 /* Everything but the magic, in a file that nobody else uses. */
 static kv_status initialise(struct kv_handle *h, const struct kv_open *how) {
     const struct kv_config *c = how->config;
     struct kv_header *head = kv_header_of(h);
-    uint64_t first = h->g.off_arena + ((uint64_t)h->g.zone << h->g.base_shift);
+    /* The index pages' place, what is withheld for cleaners, and a page for every appender. */
+    uint64_t least = h->g.zone + (2ull * h->g.cleaners + h->g.appenders + 2) * h->g.std_run;
+    uint64_t first = h->g.off_arena + (least << h->g.base_shift);
+    first = first > c->size ? c->size : first;
     if (ftruncate(h->fd, 0) != 0)
         return KV_OS;
     FAULT(create_emptied);
@@ -237,7 +268,7 @@ static kv_status validate(struct kv_handle *h, struct kv_found *found) {
     h->seed = c.seed;
     h->options = c.options;
     uint64_t mark = kv_load_acq(&head->watermark);
-    if (mark < h->g.off_arena || mark > c.max_size)
+    if (mark < h->g.off_arena || mark > c.max_size || !covered(h, mark))
         return KV_CORRUPT;
     h->backed = mark;
     return KV_OK;
@@ -296,24 +327,24 @@ static kv_status open_existing(struct kv_handle *h, const struct kv_open *how,
 
 static kv_status open_or_create(struct kv_handle *h, const struct kv_open *how, bool *created,
                                 struct kv_found *found) {
-    if (magic_of(h->fd) != 0)
+    kv_status s = magic_look(h->fd);
+    if (s == KV_OK)
         return open_existing(h, how, found);
-    if (h->readonly)
-        return KV_HALFMADE;
-    kv_status s = creation_lock(h->fd, how->timeout_ns);
+    if (s != KV_HALFMADE || h->readonly)
+        return s;
+    s = creation_lock(h->fd, how->timeout_ns);
     if (s != KV_OK)
         return s;
     FAULT(create_locked);
-    if (magic_of(h->fd) != 0)
+    s = magic_look(h->fd);
+    if (s == KV_OK)
         s = open_existing(h, how, found);
-    else if (how->config == NULL)
-        s = KV_HALFMADE;
-    else {
+    else if (s == KV_HALFMADE && how->config != NULL) {
         s = create(h, how);
         *created = s == KV_OK;
         int e = errno;
         if (s != KV_OK && s != KV_GONE &&
-            segment_named(h)) /* under the byte: nobody else can have finished it */
+            segment_named(h) == KV_OK) /* under the byte: nobody else can have finished it */
             (void)shm_unlink(how->name);
         errno = e;
     }
@@ -323,13 +354,15 @@ static kv_status open_or_create(struct kv_handle *h, const struct kv_open *how, 
     return s;
 }
 
-static kv_status handle_new(int fd, bool readonly, uint64_t timeout_ns, struct kv_handle **out) {
+static kv_status handle_new(int fd, const char *name, bool readonly, uint64_t timeout_ns,
+                            struct kv_handle **out) {
     struct kv_handle *h = calloc(1, sizeof *h);
     if (h == NULL)
         return KV_NOMEM;
     *out = h;
     h->readonly = readonly;
     h->lock_timeout_ns = timeout_ns;
+    (void)snprintf(h->name, sizeof h->name, "%s", name);
     h->fd = -1;
     kv_status s = handle_reopen(h, fd);
     return s == KV_OK ? own_page(h) : s;
@@ -340,7 +373,7 @@ kv_status segment_open(const struct kv_open *how, struct kv_handle **out, bool *
     struct kv_handle *h = NULL;
     *found = (struct kv_found){0};
     *created = false;
-    kv_status s = handle_new(how->fd, how->readonly, how->timeout_ns, &h);
+    kv_status s = handle_new(how->fd, how->name, how->readonly, how->timeout_ns, &h);
     if (s == KV_OK)
         s = open_or_create(h, how, created, found);
     int e = errno;
@@ -356,7 +389,7 @@ kv_status segment_open(const struct kv_open *how, struct kv_handle **out, bool *
 
 kv_status segment_twin(const struct kv_handle *first, struct kv_handle **out) {
     struct kv_handle *h = NULL;
-    kv_status s = handle_new(first->fd, first->readonly, first->lock_timeout_ns, &h);
+    kv_status s = handle_new(first->fd, first->name, first->readonly, first->lock_timeout_ns, &h);
     if (s != KV_OK) {
         if (h != NULL)
             segment_close(h);
@@ -372,9 +405,11 @@ kv_status segment_twin(const struct kv_handle *first, struct kv_handle **out) {
     return KV_OK;
 }
 
-bool segment_named(const struct kv_handle *h) {
+kv_status segment_named(const struct kv_handle *h) {
     struct stat st;
-    return fstat(h->fd, &st) == 0 && st.st_nlink == 1;
+    if (fstat(h->fd, &st) != 0)
+        return KV_OS;
+    return st.st_nlink == 1 ? KV_OK : KV_GONE;
 }
 
 void segment_close(struct kv_handle *h) {

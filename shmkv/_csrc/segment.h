@@ -45,8 +45,8 @@ kv_status segment_back(struct kv_op *op, uint64_t end);
  * rest. */
 kv_status segment_adopt(struct kv_handle *h);
 
-/* Does the file still have its one name? */
-bool segment_named(const struct kv_handle *h);
+/* Does the file still have its one name? KV_OK, KV_GONE, KV_OS */
+kv_status segment_named(const struct kv_handle *h);
 
 /* The watermark, checked against the file: a ref below it may be touched. */
 uint64_t segment_watermark(struct kv_handle *h);

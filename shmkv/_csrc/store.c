@@ -36,8 +36,8 @@ kv_status store_attach(const struct kv_open *how, struct kv_handle **out, bool *
         return s;
     struct kv_op op = kv_op_make(*out);
     s = attach_row(&op);
-    if (s == KV_OK && !segment_named(*out)) /* unlinked between open and here */
-        s = KV_GONE;
+    if (s == KV_OK)
+        s = segment_named(*out); /* unlinked between open and here? */
     if (s != KV_OK) {
         int e = op.err != 0 ? op.err : errno;
         store_detach(*out);

@@ -76,14 +76,13 @@ kv_status store_peek(struct kv_op *op, const struct kv_key *key, struct kv_meta 
  * moved. */
 uint64_t store_age_ms(struct kv_handle *h, const struct kv_meta *meta);
 
-enum kv_put { KV_PUT_SET, KV_PUT_ADD, KV_PUT_REPLACE, KV_PUT_CAS };
-/* KV_OK; ADD: KV_EXISTS; REPLACE, CAS: KV_MISS; CAS with another token: KV_EXISTS. */
+/* TOUCH: as CAS with the value it had; to others that hold a token it is unchanged. */
+enum kv_put { KV_PUT_SET, KV_PUT_ADD, KV_PUT_REPLACE, KV_PUT_CAS, KV_PUT_TOUCH };
+/* KV_OK; ADD: KV_EXISTS; REPLACE, CAS, TOUCH: KV_MISS; another token: KV_EXISTS. */
 kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_value *value,
                     uint64_t deadline_ms, enum kv_put mode, const struct kv_token *token);
 /* KV_OK, KV_MISS; with a token that does not fit: KV_EXISTS. */
 kv_status store_delete(struct kv_op *op, const struct kv_key *key, const struct kv_token *token);
-kv_status store_pop(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta,
-                    kv_alloc *alloc, void *arg);
 /* Adds to a counter; a missing key starts at *initial (NULL: KV_MISS), with the deadline. KV_TYPE,
  * KV_OVERFLOW. */
 kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta,

@@ -5,6 +5,8 @@
  * an item already has room for are changed in place by one aligned 8-byte store. Nothing is
  * allocated under a lock: when the index needs memory the lock is given back, memory is made, and
  * the lookup starts again. */
+#include <errno.h>
+
 #include "clock.h"
 #include "store.h"
 
@@ -29,8 +31,9 @@ static kv_status check_size(struct kv_op *op, const struct kv_key *key, const st
     if (key->len == 0 || key->len > KV_KEY_MAX || v->type == 0 || v->type > KV_TYPE_LAST)
         return KV_INVALID;
     uint64_t value = v->len + v->more_len, most = arena_bytes(op->h) / 8;
+    uint64_t gap = v->type == KV_TYPE_ARRAY ? KV_GRANULE : 0;
     /* 36 bytes: header and every optional word */
-    if (value > UINT32_MAX || value + key->len + 36 + KV_GRANULE > most) {
+    if (value > UINT32_MAX || value + gap + key->len + 36 + KV_GRANULE > most) {
         row_count(op->h, KV_STAT_REFUSED_LARGE, 1);
         return KV_TOOLARGE;
     }
@@ -52,7 +55,7 @@ static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_item *
     evict_end(op);
     if (r == KV_FULL)
         row_count(h, KV_STAT_REFUSED_FULL, 1);
-    return r;
+    return r == KV_FULL && op->err == ENOSPC ? KV_NOSPACE : r; /* the system refused more */
 }
 
 static void fill_item(struct kv_handle *h, const struct kv_place *place, const struct kv_item *it,
@@ -65,10 +68,11 @@ static void fill_item(struct kv_handle *h, const struct kv_place *place, const s
     unsigned char *p = item + kv_item_words(it->flags);
     kv_copy_in(p, key->data, key->len);
     FAULT(item_key_copied);
+    p += key->len + kv_item_gap(it);
     if (v->len > 0)
-        kv_copy_in(p + key->len, v->data, v->len);
+        kv_copy_in(p, v->data, v->len);
     if (v->more_len > 0)
-        kv_copy_in(p + key->len + v->len, v->more, v->more_len);
+        kv_copy_in(p + v->len, v->more, v->more_len);
     FAULT(item_filled);
 }
 
@@ -98,9 +102,9 @@ static bool token_fits(const struct kv_slot *slot, const struct kv_token *token)
 static kv_status condition(const struct publication *p, bool there, const struct kv_slot *slot) {
     if (p->mode == KV_PUT_ADD && there)
         return KV_EXISTS;
-    if ((p->mode == KV_PUT_REPLACE || p->mode == KV_PUT_CAS) && !there)
+    if (p->mode != KV_PUT_SET && p->mode != KV_PUT_ADD && !there)
         return KV_MISS;
-    if (p->mode == KV_PUT_CAS && !token_fits(slot, p->token))
+    if (p->token != NULL && !token_fits(slot, p->token))
         return KV_EXISTS;
     return KV_OK;
 }
@@ -112,7 +116,7 @@ static void overwrite_locked(struct kv_op *op, uint32_t s, const struct publicat
     kv_store_rlx(&kv_row_own(h)->replaced[p->place->slot], slot->ref);
     FAULT(replaced_noted);
     table_replace_locked(h, s, slot, p->place->ref, kv_item_bytes(&slot->head), p->place->bytes,
-                         false);
+                         p->mode == KV_PUT_TOUCH);
     slot_touch(slot);
 }
 
@@ -189,7 +193,7 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
         r = store_peek(op, key, &meta);
         if (mode == KV_PUT_ADD)
             r = r == KV_OK ? KV_EXISTS : r == KV_MISS ? KV_OK : r;
-        else if (r == KV_OK && mode == KV_PUT_CAS &&
+        else if (r == KV_OK && token != NULL &&
                  (meta.version != token->version || meta.counter != token->counter))
             r = KV_EXISTS;
     }
@@ -197,6 +201,8 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
         return r;
     uint32_t s = stripe_of(h, key->home);
     item_describe(key, value, deadline_ms, &it);
+    if (mode == KV_PUT_TOUCH)
+        it.version = token->version;
     r = find_place(op, s, &it, deadline_ms, &place);
     if (r != KV_OK)
         return r;
@@ -205,7 +211,7 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
     r = publish(op, s, &p);
     place_done(h, &place, r == KV_OK);
     if (r == KV_OK) {
-        op->sets++;
+        op->sets += mode != KV_PUT_TOUCH;
         op->written += place.bytes;
     }
     return r;
@@ -233,21 +239,6 @@ kv_status store_delete(struct kv_op *op, const struct kv_key *key, const struct 
         return r;
     row_count(h, expired ? KV_STAT_EXPIRED : KV_STAT_DELETES, 1);
     return expired ? KV_MISS : KV_OK;
-}
-
-kv_status store_pop(struct kv_op *op, const struct kv_key *key, struct kv_meta *meta,
-                    kv_alloc *alloc, void *arg) {
-    if (op->h->readonly)
-        return KV_READONLY;
-    for (;;) {
-        kv_status r = store_get(op, key, meta, alloc, arg);
-        if (r != KV_OK)
-            return r;
-        struct kv_token token = kv_token_of(meta);
-        r = store_delete(op, key, &token);
-        if (r != KV_EXISTS)
-            return r;
-    }
 }
 
 /* ---- in place ----------------------------------------------------------------------------- */
@@ -332,7 +323,7 @@ static kv_status rewrite(struct kv_op *op, const struct kv_key *key, uint8_t typ
     struct kv_key as_stored = *key;
     as_stored.is_str = (meta.flags & KV_ITEM_KEY_STR) != 0;
     r = store_put(op, &as_stored, &v, deadline_ms != NULL ? *deadline_ms : meta.deadline_ms,
-                  KV_PUT_CAS, &token);
+                  tail == NULL ? KV_PUT_TOUCH : KV_PUT_CAS, &token);
     store_unpin(op->h, &pin);
     *new_len = v.len + v.more_len;
     return r;

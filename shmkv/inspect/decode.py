@@ -48,6 +48,7 @@ from shmkv.inspect.layout import (
     State,
     counter_at,
     fingerprint,
+    item_gap,
     item_words,
     round_up,
 )
@@ -148,7 +149,7 @@ class _Reader:
         if flags & ~FLAGS:
             return Damaged(ref, f"has flags {flags:#x}")
         key = at + item_words(flags)
-        value = key + key_len
+        value = key + key_len + item_gap(kind, key + key_len)
         if round_up(value + value_len, GRANULE) > end:
             return Damaged(ref, f"its {value_len} B leave the backed arena")
         return Item(
@@ -160,7 +161,7 @@ class _Reader:
             namespace=self._word("<I", at + NAMESPACE_AT) if flags & Flag.NAMESPACE else None,
             deadline_ms=self._word("<Q", at + DEADLINE_AT) if flags & Flag.DEADLINE else 0,
             counter=self._word("<Q", at + counter_at(flags)) if flags & Flag.COUNTER else None,
-            key=bytes(self.view[key:value]),
+            key=bytes(self.view[key : key + key_len]),
             value=self.view[value : value + value_len],
         )
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAGIC = 0x31564B4D48535F5F
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 LINE = 64
 GRANULE = 16
 HEADER_BYTES = 4096
@@ -60,8 +60,19 @@ class Type(enum.IntEnum):
     FLOAT = 5
     BOOL = 6
     NONE = 7
-    PACKED = 8
-    CODEC = 9
+    LIST = 8
+    DICT = 9
+    TUPLE = 10
+    SET = 11
+    FROZENSET = 12
+    DATETIME = 13
+    DATE = 14
+    TIME = 15
+    TIMEDELTA = 16
+    DECIMAL = 17
+    UUID = 18
+    ARRAY = 19
+    CODEC = 20
 
 
 TYPE_LAST = 31  # above: never valid
@@ -227,6 +238,11 @@ def item_words(flags: int) -> int:
     if flags & Flag.COUNTER:
         n += 8
     return n
+
+
+def item_gap(kind: int, key_end: int) -> int:
+    """Unused bytes between the key of an item and its value: those of arrays are aligned."""
+    return -key_end % GRANULE if kind == Type.ARRAY else 0
 
 
 def counter_at(flags: int) -> int:

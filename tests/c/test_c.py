@@ -51,13 +51,20 @@ RUNS = [
     ("asan", "test_arena", ""),
     ("asan", "test_locks", ""),
     ("asan", "test_segment", ""),
+    ("asan", "test_packed", ""),
     ("asan", "test_fault", "depth_one"),
     ("asan", "test_store", ""),
+    ("asan", "test_fork", ""),
+    ("asan", "test_corrupt", ""),
+    ("asan", "test_restless", ""),
     ("asan", "test_threads", ""),
     ("tsan", "test_locks", ""),
     ("tsan", "test_threads", ""),
     ("fault", "test_fault", "depth_two"),
+    ("fault", "test_fork", ""),
+    ("fault", "test_corrupt", ""),
     ("release", "test_evict", ""),
+    ("release", "test_packed", ""),
     ("release", "test_threads", ""),
 ]
 
@@ -80,14 +87,14 @@ def compiler(flags: tuple[str, ...], folder: Path) -> str:
     pytest.skip(f"NOT RUN: cannot build with {' '.join(flags)}: {said}")
 
 
-def compile_all(build: Build, folder: Path) -> list[str]:
+def compile_all(build: Build, folder: Path, core: Path = CORE) -> list[str]:
     """The command that links a program with the core; the core's objects are made on the way."""
     command = [compiler(build.flags, folder), *build.flags, "-g1", "-std=c11", "-D_GNU_SOURCE"]
-    command += ["-fno-omit-frame-pointer", f"-I{CORE}", f"-I{HERE}", *WARNINGS]
+    command += ["-fno-omit-frame-pointer", f"-I{core}", f"-I{HERE}", *WARNINGS]
     if "-fsanitize=thread" in build.flags:
         command.append("-Wno-tsan" if command[0] != "clang" else "-Wno-unknown-warning-option")
-    glue = {"module.c", *(path.name for path in CORE.glob("py_*.c"))}
-    sources = [path for path in sorted(CORE.glob("*.c")) if path.name not in glue]
+    glue = {"module.c", *(path.name for path in core.glob("py_*.c"))}
+    sources = [path for path in sorted(core.glob("*.c")) if path.name not in glue]
     objects = []
     for source in [*sources, HERE / "kv_test.c"]:
         made = folder / f"{source.stem}.o"

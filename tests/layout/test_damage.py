@@ -122,7 +122,7 @@ def write(store: shmkv.Store, planted: Edit) -> Edit:
     ("field", "value", "says"),
     [
         ("magic", 0, "magic"),
-        ("layout_version", 2, "layout version 2"),
+        ("layout_version", 3, "layout version 3"),
         ("fingerprint", 1, "fingerprint"),
         ("size", 1, "size 1 is not"),
         ("size", 1 << 50, "is not between"),

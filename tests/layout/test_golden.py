@@ -163,7 +163,7 @@ def test_structures_are_golden_in_the_decoder() -> None:
 
 def test_structures_are_golden_in_c(probe: Probe) -> None:
     found = probe.layout()
-    assert found.pop("version") == layout.LAYOUT_VERSION == 1
+    assert found.pop("version") == layout.LAYOUT_VERSION == 2
     assert found.pop("fingerprint") == layout.fingerprint() == FINGERPRINT
     assert found == GOLDEN
 

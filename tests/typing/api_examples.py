@@ -110,9 +110,7 @@ def walking(store: shmkv.Store) -> None:
     assert_type(store.scan(prefix="a", match="*b"), Iterator[str | bytes])
     store.scan(prefix=b"a")
     with store.view("k") as view:
-        assert_type(view.nbytes, int)
-        assert_type(view[0], int)
-        assert_type(bytes(view), bytes)
+        assert_type(view, Any)  # a memoryview; of an array an ndarray
 
 
 def looking(store: shmkv.Store) -> None:

@@ -242,7 +242,6 @@ def test_values_of_wrong_type(store_name: str, option: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("codec", "pickle"),
         ("path", "/var/lib/web.shmkv"),
         ("journal", "always"),
         ("journal", "everysec"),

@@ -294,3 +294,18 @@ def test_a_key_that_goes_during_the_function(store: shmkv.Store) -> None:
     store.set("k", 1)
     assert store.update_with("k", deletes, default=5) == 6
     assert store["k"] == 6
+
+
+def test_a_touch_is_no_change(store: shmkv.Store) -> None:
+    """Whether the item has room for a deadline already or has to be written anew."""
+    store["k"] = "old"
+    _, token = store.gets("k")
+    assert store.touch("k", 100)
+    assert store.touch("k", 200)
+    assert store.gets("k") == ("old", token)
+    assert store.cas("k", "new", token)
+    assert not store.cas("k", "newer", token)
+    store["n"] = 5
+    _, token = store.gets("n")
+    assert store.touch("n", 100)
+    assert store.cas("n", 6, token)
