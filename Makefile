@@ -24,7 +24,7 @@ TEST_SECONDS ?= 840
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help host venv build demo test bench model lint clean distclean FORCE
+.PHONY: help host venv build demo test bench peers model lint clean distclean FORCE
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -105,6 +105,11 @@ $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	@$(INSTALL) '.[bench]'
 	@touch $@
 
+$(VENV)/peers.stamp: $(VENV)/dev.stamp
+	@echo "installing what the comparison needs"
+	@$(INSTALL) '.[peers]'
+	@touch $@
+
 venv: $(VENV)/dev.stamp ## make .venv with everything the tests and the demo need
 
 # ---- the extension ----------------------------------------------------------------------------
@@ -139,6 +144,9 @@ lint: $(VENV)/dev.stamp build/release.stamp ## format, lint and types only
 	$(PY) -m ruff check .
 	$(PY) -m mypy shmkv examples
 	$(PY) -m mypy.stubtest shmkv._core
+
+peers: $(VENV)/peers.stamp build/release.stamp ## beside lmdb, Redis, memcached, uWSGI, APCu...: tables, chart
+	$(PY) -m tests.bench.peers
 
 bench: $(VENV)/bench.stamp build/release.stamp ## nanoseconds per call beside a dict and lmdb
 	$(PY) -m tests.bench
