@@ -24,7 +24,7 @@ TEST_SECONDS ?= 840
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help host venv build demo test bench peers model lint clean distclean FORCE
+.PHONY: help host venv build demo test bench hitratio peers model lint clean distclean FORCE
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -144,6 +144,9 @@ lint: $(VENV)/dev.stamp build/release.stamp ## format, lint and types only
 	$(PY) -m ruff check .
 	$(PY) -m mypy shmkv examples
 	$(PY) -m mypy.stubtest shmkv._core
+
+hitratio: $(VENV)/peers.stamp build/release.stamp ## what stays in the cache: traces, mixes, phases (SHMKV_TRACES=folder)
+	$(PY) -m tests.bench.hitratio
 
 peers: $(VENV)/peers.stamp build/release.stamp ## beside lmdb, Redis, memcached, uWSGI, APCu...: tables, chart
 	$(PY) -m tests.bench.peers

@@ -250,7 +250,8 @@ static void check_word(struct check *c, uint32_t head, uint64_t w, uint32_t limi
             check_closed(c, head, w);
     } else if (state == KV_TAKEN || state == KV_CLEANING || state == KV_LIMBO) {
         r->bases_held += run;
-        if (state != KV_LIMBO && !h->readonly && !row_alive(h, owner) && page_word(h, head) == w)
+        if (state != KV_LIMBO && !h->readonly && !row_alive(h, owner) &&
+            fold_dead(c->op, owner) == KV_OK && page_word(h, head) == w)
             problem(c, "page %u: state %u of attachment %u, which is gone", head, state, owner);
     } else if (check_headless(h, head, w)) {
         problem(c, "page %u: word %llx has no head", head, (unsigned long long)w);

@@ -275,7 +275,7 @@ enum kv_type {
     KV_TYPE_TIMEDELTA = 16,
     KV_TYPE_DECIMAL = 17,
     KV_TYPE_UUID = 18,
-    KV_TYPE_ARRAY = 19, /* a head (shmkv/codec.py), then the elements; begins at 16 B */
+    KV_TYPE_ARRAY = 19, /* a head (shmkv/forms.py), then the elements; begins at 16 B */
     KV_TYPE_CODEC = 20, /* length of a codec's name, the name, what that codec made */
     KV_TYPE_LAST = 31   /* above: never valid */
 };

@@ -134,7 +134,7 @@ static int words_load(struct core_state *st) {
     return st->little == NULL || st->signed_kwargs == NULL ? -1 : 0;
 }
 
-/* What shmkv/codec.py has to know. */
+/* What shmkv/packed.py and forms.py have to know. */
 static int constants_add(PyObject *module) {
     static const struct {
         const char *name;
@@ -209,7 +209,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(st->signed_kwargs);
     Py_VISIT(st->timedelta);
     Py_VISIT(st->datetime);
-    Py_VISIT(st->codec);
+    Py_VISIT(st->packed);
     Py_VISIT(st->unpackb);
     return 0;
 }
@@ -228,7 +228,7 @@ static int module_clear(PyObject *module) {
     Py_CLEAR(st->signed_kwargs);
     Py_CLEAR(st->timedelta);
     Py_CLEAR(st->datetime);
-    Py_CLEAR(st->codec);
+    Py_CLEAR(st->packed);
     Py_CLEAR(st->unpackb);
     return 0;
 }

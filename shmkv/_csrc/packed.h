@@ -1,7 +1,7 @@
 /* packed.h: what structured values look like as bytes, and whether bytes look like that.
  *
  * A structured value of the safe codec is one MessagePack value. What MessagePack lacks is an
- * extension; here is the list of our codes, the only one: shmkv/codec.py takes it from the module.
+ * extension; here is the list of our codes, the only one: shmkv/forms.py takes it from the module.
  *
  *     tuple, set, frozenset   an array of the elements
  *     dict                    an array: key, value, key, value, ... (where a key is not a str)

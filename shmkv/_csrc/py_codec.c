@@ -1,4 +1,4 @@
-/* py_codec.c: values that are neither bytes, text, numbers nor None: by way of shmkv/codec.py.
+/* py_codec.c: values that are neither bytes, text, numbers nor None: by way of shmkv/packed.py.
  *
  * Owns the two looks that keep a codec from running out of stack: at the objects before they are
  * encoded, at the bytes before they are decoded. What a value looks like is Python's affair; it is
@@ -9,18 +9,18 @@
 /* ---- the Python side ---------------------------------------------------------------------- */
 
 static bool codec_load(struct core_state *st) {
-    if (st->codec != NULL)
+    if (st->packed != NULL)
         return true;
-    PyObject *codec = PyImport_ImportModule("shmkv.codec");
+    PyObject *codec = PyImport_ImportModule("shmkv.packed");
     PyObject *unpackb = codec == NULL ? NULL : PyObject_GetAttrString(codec, "unpackb");
-    if (unpackb != NULL && st->codec == NULL) {
+    if (unpackb != NULL && st->packed == NULL) {
         st->unpackb = unpackb;
-        st->codec = codec;
+        st->packed = codec;
         return true;
     }
     Py_XDECREF(unpackb); /* failed, or another thread was faster */
     Py_XDECREF(codec);
-    return st->codec != NULL;
+    return st->packed != NULL;
 }
 
 /* ---- in ----------------------------------------------------------------------------------- */
@@ -127,7 +127,7 @@ bool codec_encode(struct py_store *self, PyObject *o, struct py_value *out) {
     enum depth depth = self->codec == Py_None ? depth_of(o, KV_DEPTH_MAX, &plain) : DEPTH_OK;
     if (depth != DEPTH_OK)
         return depth == DEPTH_DEEP ? deep(self) : false;
-    PyObject *call = PyObject_GetAttrString(st->codec, "encode");
+    PyObject *call = PyObject_GetAttrString(st->packed, "encode");
     if (call == NULL)
         return false;
     out->owned = PyObject_CallFunctionObjArgs(call, o, self->codec, self->name,
@@ -153,7 +153,7 @@ static PyObject *judge(struct py_store *self, PyObject *value) {
 
 static PyObject *call_codec(struct py_store *self, const char *name, PyObject *bytes,
                             PyObject *more) {
-    PyObject *call = PyObject_GetAttrString(self->state->codec, name);
+    PyObject *call = PyObject_GetAttrString(self->state->packed, name);
     if (call == NULL)
         return NULL;
     PyObject *value = PyObject_CallFunctionObjArgs(call, bytes, self->name, more, NULL);

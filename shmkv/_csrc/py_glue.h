@@ -30,7 +30,7 @@ struct core_state {
     PyObject *signed_kwargs;        /* {"signed": True} */
     PyObject *little;               /* "little" */
     PyObject *timedelta, *datetime; /* classes; NULL until first used */
-    PyObject *codec, *unpackb;      /* shmkv.codec; its library's decoder; NULL until first used */
+    PyObject *packed, *unpackb;     /* shmkv.packed; its library's decoder; NULL until first used */
 };
 
 struct py_store {

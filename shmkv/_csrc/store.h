@@ -78,7 +78,7 @@ uint64_t store_age_ms(struct kv_handle *h, const struct kv_meta *meta);
 
 /* TOUCH: as CAS with the value it had; to others that hold a token it is unchanged. */
 enum kv_put { KV_PUT_SET, KV_PUT_ADD, KV_PUT_REPLACE, KV_PUT_CAS, KV_PUT_TOUCH };
-/* KV_OK; ADD: KV_EXISTS; REPLACE, CAS, TOUCH: KV_MISS; another token: KV_EXISTS. */
+/* KV_OK; ADD: KV_EXISTS; REPLACE, CAS, TOUCH: KV_MISS; a token that does not fit: KV_EXISTS. */
 kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_value *value,
                     uint64_t deadline_ms, enum kv_put mode, const struct kv_token *token);
 /* KV_OK, KV_MISS; with a token that does not fit: KV_EXISTS. */

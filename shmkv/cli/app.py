@@ -38,6 +38,7 @@ VERBS = {
     "export": "streams",
     "import": "streams",
     "check": "stores",
+    "replay": "replaying",
     "rm": "stores",
     "doctor": "checkup",
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 import ormsgpack
 import pytest
 
-from shmkv import _core, codec
+from shmkv import _core, packed
 from tests.stress.support import seed
 from tests.unit.codec_values import CONTAINERS, DEPTH, SCALARS
 
@@ -59,7 +59,7 @@ def judge(scan: Scan, data: bytes) -> int:
 
 def samples() -> list[bytes]:
     """What the codec makes of every type."""
-    return [codec.pack(value) for value in [*SCALARS, *CONTAINERS]]
+    return [packed.pack(value) for value in [*SCALARS, *CONTAINERS]]
 
 
 def test_what_the_codec_makes_is_accepted(scan: Scan) -> None:

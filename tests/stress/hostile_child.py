@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 import shmkv
-from shmkv import _core, codec
+from shmkv import _core, packed
 from tests.conftest import segment_path
 from tests.unit.codec_values import CONTAINERS, NIGHT, ROME, SCALARS, nested
 
@@ -72,8 +72,8 @@ def samples() -> list[tuple[int, bytes]]:
         nested(64, ["dict", "tuple"]),
         {"zones": [NIGHT.replace(tzinfo=ROME), NIGHT.time().replace(tzinfo=ROME)]},
     ]
-    made = [codec.encode(value, None, "") for value in values]
-    made += [codec.encode(shmkv.Encoded(n, b"\x80\x04."), None, "") for n in ("pickle", "other")]
+    made = [packed.encode(value, None, "") for value in values]
+    made += [packed.encode(shmkv.Encoded(n, b"\x80\x04."), None, "") for n in ("pickle", "other")]
     return [(kind, head + bytes(data)) for kind, head, data in made if len(data) < 2000]
 
 

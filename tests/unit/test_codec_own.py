@@ -19,7 +19,7 @@ Opener = Callable[..., shmkv.Store]
 def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Codecs registered by a test are forgotten at its end."""
     fresh: dict[str, Any] = {}
-    monkeypatch.setattr(codecs, "_registered", fresh)
+    monkeypatch.setattr(codecs, "registered", fresh)
     return fresh
 
 

@@ -17,7 +17,7 @@ import ormsgpack
 import pytest
 
 import shmkv
-from shmkv import _core, codec
+from shmkv import _core, packed
 from tests.unit.codec_values import HASHING, NIGHT, PLACES, ROME, back
 
 
@@ -234,8 +234,8 @@ def test_elements_chosen_to_have_one_hash(store: shmkv.Store) -> None:
     for whole in (set(alike[:300]), frozenset(alike[:300]), dict.fromkeys(alike[:300])):
         with pytest.raises(shmkv.CodecError, match="one hash"):
             store.set("k", [whole])
-    elements = codec.pack(tuple(alike + alike))
+    elements = packed.pack(tuple(alike + alike))
     for code in (_core.EXT_SET, _core.EXT_FROZENSET, _core.EXT_DICT):
         forged = elements.replace(bytes([_core.EXT_TUPLE]), bytes([code]), 1)
         with pytest.raises(shmkv.CodecError, match="one hash"):
-            codec.unpack(forged, "made up")
+            packed.unpack(forged, "made up")
