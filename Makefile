@@ -19,12 +19,9 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 # A virtual environment whose Python is gone (upgraded, moved) is made again.
 STALE := $(shell $(PY) -c '' 2>/dev/null || echo FORCE)
 CSRC := shmkv/_csrc $(wildcard shmkv/_csrc/*.[ch]) setup.py
-# Seconds the tests may take together; the limit of a single test stands in pyproject.toml.
-TEST_SECONDS ?= 840
-
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help host venv build demo test bench hitratio peers model lint clean distclean FORCE
+.PHONY: help host venv build demo test bench hitratio peers survival torture model lint clean distclean FORCE
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -137,7 +134,7 @@ demo: $(VENV)/demo.stamp build/release.stamp ## a web application: no cache, dic
 	@$(PY) -m examples.webapp.demo
 
 test: lint build ## format, lint, types, and every test in its quick form
-	timeout -k 10 $(TEST_SECONDS) $(PY) -m pytest tests -q --maxfail 5
+	$(PY) -m tests.run
 
 lint: $(VENV)/dev.stamp build/release.stamp ## format, lint and types only
 	$(PY) -m ruff format --check .
@@ -153,6 +150,12 @@ peers: $(VENV)/peers.stamp build/release.stamp ## beside lmdb, Redis, memcached,
 
 bench: $(VENV)/bench.stamp build/release.stamp ## nanoseconds per call beside a dict and lmdb
 	$(PY) -m tests.bench
+
+survival: $(VENV)/peers.stamp build/release.stamp ## kill the users of shmkv and of what others take
+	$(PY) -m tests.bench.survival
+
+torture: $(VENV)/dev.stamp build ## the reliability harnesses for an hour (SHMKV_TORTURE_SECONDS)
+	$(PY) -m tests.torture
 
 model: $(VENV)/dev.stamp ## explore the concurrency protocol to its end (4 GB, minutes)
 	SHMKV_MODEL=full $(PY) -m pytest tests/model_protocol -q

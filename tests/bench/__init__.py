@@ -1,1 +1,1 @@
-"""The benchmark: `python -m tests.bench`. README.md says how it measures; no test is here."""
+"""The benchmark: `python -m tests.bench`. README.md says how it measures."""

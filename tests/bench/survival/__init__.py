@@ -1,0 +1,1 @@
+"""Workers killed with SIGKILL over shmkv and what a user would take instead; README.md says how."""
