@@ -62,6 +62,7 @@ def finish(group: subprocess.Popen[bytes], end: float) -> int:
 def main() -> int:
     """Run both, show what they say."""
     begun, code = time.monotonic(), 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     with tempfile.TemporaryFile() as one, tempfile.TemporaryFile() as two:
         outs = [one, two]
         pairs = zip(groups(), outs, strict=True)

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,6 +35,65 @@ bool lock_own_file(const struct kv_handle *h) {
     return h->fd >= 0 && fstat(h->fd, &st) == 0 && st.st_dev == h->dev && st.st_ino == h->ino;
 }
 
+pthread_mutex_t lock_fork_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* A page of the segment that no child inherits; NULL: no memory. */
+static void *page_held(int fd) {
+    (void)pthread_mutex_lock(&lock_fork_mutex);
+    void *p = mmap(NULL, 4096, PROT_NONE, MAP_SHARED, fd, 0);
+    if (p != MAP_FAILED && madvise(p, 4096, MADV_DONTFORK) != 0) {
+        (void)munmap(p, 4096);
+        p = MAP_FAILED;
+    }
+    (void)pthread_mutex_unlock(&lock_fork_mutex);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+bool lock_hold(struct kv_handle *h) {
+    for (uint32_t i = 0; i < KV_HELD && !h->readonly; i++) {
+        void *none = NULL;
+        if (kv_load_acq(&h->own->held[i]) != NULL)
+            continue;
+        void *p = page_held(h->fd);
+        if (p == NULL)
+            return false;
+        if (kv_cas(&h->own->held[i], &none, p))
+            return true;
+        (void)munmap(p, 4096);
+    }
+    return true; /* a program that closes us again and again is on its own */
+}
+
+void lock_let_go(struct kv_handle *h) {
+    for (uint32_t i = 0; i < KV_HELD; i++)
+        if (h->own->held[i] != NULL)
+            (void)munmap(h->own->held[i], 4096);
+}
+
+int lock_reopen(const struct kv_handle *h) {
+    char path[sizeof h->name + 16];
+    struct stat st;
+    (void)snprintf(path, sizeof path, "/dev/shm%s", h->name);
+    int fd = open(path, (h->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || (fstat(fd, &st) == 0 && st.st_dev == h->dev && st.st_ino == h->ino))
+        return fd;
+    (void)close(fd);
+    errno = ENOENT;
+    return -1;
+}
+
+bool lock_regain(struct kv_handle *h) {
+    int old = kv_load_acq(&h->fd);
+    if (lock_own_file(h))
+        return true;
+    int fd = lock_reopen(h);
+    if (fd < 0)
+        return false;
+    if (!kv_cas(&h->fd, &old, fd))
+        (void)close(fd); /* another thread was faster */
+    return lock_hold(h);
+}
+
 bool row_claim(struct kv_handle *h, uint32_t row) {
     return byte_lock(h->fd, KV_LOCK_BASE + row, F_WRLCK, F_OFD_SETLK, NULL) == 0;
 }
@@ -56,11 +116,11 @@ bool row_alive(struct kv_handle *h, uint32_t number) {
     if (kv_load_acq(&kv_row_at(h, r)->number) != number)
         return false;
     struct flock f;
-    if (byte_lock(h->fd, KV_LOCK_BASE + r, F_WRLCK, F_OFD_GETLK, &f) != 0)
+    int bad = byte_lock(h->fd, KV_LOCK_BASE + r, F_WRLCK, F_OFD_GETLK, &f);
+    if (bad || (f.l_type == F_UNLCK && !lock_own_file(h))) /* somebody closed our descriptor */
+        bad = !lock_regain(h) || byte_lock(h->fd, KV_LOCK_BASE + r, F_WRLCK, F_OFD_GETLK, &f);
+    if (bad)
         return true; /* no proof of death, no robbery */
-    if (f.l_type == F_UNLCK && !lock_own_file(h))
-        return true; /* somebody closed our descriptor and opened another file: that proves nothing
-                      */
     /* The row may have changed hands between the look and the query: then it is not this owner's.
      */
     return f.l_type != F_UNLCK && kv_load_acq(&kv_row_at(h, r)->number) == number;

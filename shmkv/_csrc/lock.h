@@ -20,6 +20,7 @@
 #include "status.h"
 
 #define KV_OWN_ROWS 64u
+#define KV_HELD     4u
 
 /* Process-private truth about an attachment, in a page that fork children see as zeros. */
 struct kv_own {
@@ -33,6 +34,7 @@ struct kv_own {
         uint32_t pins; /* bit i: pin i is in use */
     } row[KV_OWN_ROWS];
     pthread_mutex_t mutex; /* guards row[1..], attach, fold; all zeros is unlocked */
+    void *held[KV_HELD];   /* mappings that keep the descriptions of our byte locks open */
 };
 
 struct kv_handle {
@@ -44,7 +46,7 @@ struct kv_handle {
     bool interruptible; /* a signal ends a wait with KV_INTR */
     bool borrowed;      /* close does not unmap: others still look at it */
     char name[128];     /* of the shared-memory object */
-    int fd;             /* the attachment's own open file description; holds its byte locks */
+    int fd;             /* of the attachment's own open file description */
     uint64_t dev, ino;  /* of the segment's file: whose descriptor `fd` must be */
     uint64_t backed;    /* watermark as last seen: only rises */
     uint64_t lock_timeout_ns;
@@ -99,6 +101,17 @@ bool row_alive(struct kv_handle *h, uint32_t number);
 /* Is the descriptor still that of the segment? A program may close what it does not know (daemons
  * do). */
 bool lock_own_file(const struct kv_handle *h);
+/* Held by fork: what a child must not be born into the middle of. */
+extern pthread_mutex_t lock_fork_mutex;
+/* Make the byte locks of h->fd outlive the descriptor: a mapping keeps its description open, and no
+ * fork child gets it. false: no memory. */
+bool lock_hold(struct kv_handle *h);
+/* Drop what was held: with the descriptor the locks end. */
+void lock_let_go(struct kv_handle *h);
+/* A new description of the segment by name; -1 if the name is gone or another file's. */
+int lock_reopen(const struct kv_handle *h);
+/* A descriptor again, where the program closed ours. false: there is none. */
+bool lock_regain(struct kv_handle *h);
 /* Hold the byte of a dead row for folding. false: somebody lives there or folds it. */
 bool row_claim(struct kv_handle *h, uint32_t row);
 void row_unclaim(struct kv_handle *h, uint32_t row);

@@ -9,7 +9,8 @@
  * Two descriptors. A mapping keeps the open file description it was made through, in fork children
  * too: locks of that description would outlive their owner in a child that merely inherited the
  * mapping. So the mapping is made through the descriptor that arrives, and byte locks live on a
- * description of their own.
+ * description of their own. That one is kept open by a page mapped through it which no child gets:
+ * a program that closes all descriptors (daemons do) does not let go of its rows.
  *
  * Backing. posix_fallocate, then the watermark by CAS; repeating both is harmless. Memory is never
  * given back while the segment lives, so an address below the watermark stays good for ever. */
@@ -32,32 +33,17 @@
 
 /* ---- fork --------------------------------------------------------------------------------- */
 
-static pthread_mutex_t kv_handles_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct kv_handle *kv_handles;
 static pthread_once_t kv_fork_once = PTHREAD_ONCE_INIT;
 
-static void fork_prepare(void) { (void)pthread_mutex_lock(&kv_handles_mutex); }
-static void fork_parent(void) { (void)pthread_mutex_unlock(&kv_handles_mutex); }
+static void fork_prepare(void) { (void)pthread_mutex_lock(&lock_fork_mutex); }
+static void fork_parent(void) { (void)pthread_mutex_unlock(&lock_fork_mutex); }
 
 /* A new open file description of the same file; works for unlinked files too. */
 static int reopen(int fd, bool readonly) {
     char path[40];
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     return open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-}
-
-/* The same by name, for want of an old descriptor. -1 if the name is gone or another file's. */
-static int reopen_named(const struct kv_handle *h) {
-    char path[sizeof h->name + 16];
-    struct stat st;
-    (void)snprintf(path, sizeof path, "/dev/shm%s", h->name);
-    int fd = open(path, (h->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 ||
-        (fstat(fd, &st) == 0 && (uint64_t)st.st_dev == h->dev && (uint64_t)st.st_ino == h->ino))
-        return fd;
-    (void)close(fd);
-    errno = ENOENT;
-    return -1;
 }
 
 /* In the child: drop the parent's open file description, so that the parent's death shows at once.
@@ -69,9 +55,9 @@ static void fork_child(void) {
             continue; /* not ours to close; the first operation reports it */
         int fd = reopen(h->fd, h->readonly);
         (void)close(h->fd);
-        h->fd = fd < 0 ? reopen_named(h) : fd; /* where no other descriptor was free */
+        h->fd = fd < 0 ? lock_reopen(h) : fd; /* where no other descriptor was free */
     }
-    (void)pthread_mutex_init(&kv_handles_mutex, NULL);
+    (void)pthread_mutex_init(&lock_fork_mutex, NULL);
 }
 
 static void fork_install(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
@@ -85,35 +71,35 @@ static kv_status handle_reopen(struct kv_handle *h, int fd) {
     h->dev = (uint64_t)st.st_dev;
     h->ino = (uint64_t)st.st_ino;
     (void)pthread_once(&kv_fork_once, fork_install);
-    (void)pthread_mutex_lock(&kv_handles_mutex);
+    (void)pthread_mutex_lock(&lock_fork_mutex);
     h->fd = reopen(fd, h->readonly);
     h->next = kv_handles;
     kv_handles = h;
-    (void)pthread_mutex_unlock(&kv_handles_mutex);
+    (void)pthread_mutex_unlock(&lock_fork_mutex);
     return h->fd < 0 ? KV_OS : KV_OK;
 }
 
 static void handle_unlink(struct kv_handle *h) {
-    (void)pthread_mutex_lock(&kv_handles_mutex);
+    (void)pthread_mutex_lock(&lock_fork_mutex);
     for (struct kv_handle **p = &kv_handles; *p != NULL; p = &(*p)->next)
         if (*p == h) {
             *p = h->next;
             break;
         }
-    (void)pthread_mutex_unlock(&kv_handles_mutex);
+    (void)pthread_mutex_unlock(&lock_fork_mutex);
 }
 
 kv_status segment_adopt(struct kv_handle *h) {
     /* The handler ran in an ordinary fork; after a raw clone the descriptor is still the parent's.
      * Both are right for reopening: the new description is this process's alone. */
     bool own = lock_own_file(h);
-    int fd = own ? reopen(h->fd, h->readonly) : reopen_named(h);
+    int fd = own ? reopen(h->fd, h->readonly) : lock_reopen(h);
     if (fd < 0)
         return KV_OS;
     if (own)
         (void)close(h->fd);
     h->fd = fd;
-    return KV_OK;
+    return lock_hold(h) ? KV_OK : KV_NOMEM;
 }
 
 /* ---- backing ------------------------------------------------------------------------------ */
@@ -153,6 +139,10 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
         to = to > limit && end <= limit ? limit : to;
         if (to > h->g.max_size)
             return KV_CORRUPT;
+        if (!lock_regain(h)) { /* the number may be another file's by now */
+            op->err = EBADF;
+            return KV_OS;
+        }
         int e = fallocate_range(h->fd, seen, to);
         if (e == ENOSPC && to > end)
             e = fallocate_range(h->fd, seen, to = end);
@@ -365,7 +355,9 @@ static kv_status handle_new(int fd, const char *name, bool readonly, uint64_t ti
     (void)snprintf(h->name, sizeof h->name, "%s", name);
     h->fd = -1;
     kv_status s = handle_reopen(h, fd);
-    return s == KV_OK ? own_page(h) : s;
+    if (s == KV_OK)
+        s = own_page(h);
+    return s == KV_OK && !lock_hold(h) ? KV_NOMEM : s;
 }
 
 kv_status segment_open(const struct kv_open *how, struct kv_handle **out, bool *created,
@@ -416,8 +408,10 @@ void segment_close(struct kv_handle *h) {
     handle_unlink(h);
     if (h->base != NULL && !h->borrowed)
         (void)munmap(h->base, h->g.max_size);
-    if (h->own != NULL)
+    if (h->own != NULL) {
+        lock_let_go(h);
         (void)munmap(h->own, 4096);
+    }
     if (lock_own_file(h))
         (void)close(h->fd);
     free(h);

@@ -8,11 +8,12 @@ ordinary sizes. SHMKV_TORTURE=1 adds values beyond 2 GiB (4.5 GB of memory).
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -126,9 +127,20 @@ def test_the_largest_value_is_an_eighth_to_the_byte(open_store: Opener, evict: b
 # ---- beyond 4 GiB -------------------------------------------------------------------------------
 
 
+def blind(name: str, taken: list[int]) -> None:
+    """Take the descriptor away with which the store would see that the memory is not there."""
+    for entry in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{entry}") == str(segment_path(name)):
+                nothing = os.open("/dev/null", os.O_RDWR)
+                taken.append(os.dup2(nothing, int(entry)))
+                os.close(nothing)
+
+
 @pytest.fixture
-def vast(open_store: Opener) -> Callable[[int], shmkv.Store]:
+def vast(open_store: Opener) -> Iterator[Callable[[int], shmkv.Store]]:
     """A store of 64 GiB whose next items lie from an offset on; little of it is memory."""
+    taken: list[int] = []
 
     def make(offset: int) -> shmkv.Store:
         store = open_store(size=GIB, max_size=64 * GIB)
@@ -137,11 +149,14 @@ def vast(open_store: Opener) -> Callable[[int], shmkv.Store]:
         plant(store.name, "Q", HEADER.fields["size"][0], 64 * GIB)
         plant(store.name, "Q", HEADER.fields["watermark"][0], 64 * GIB)
         plant(store.name, "I", HEADER.fields["take_hint"][0], base)
+        blind(store.name, taken)
         return store
 
     if os.statvfs("/dev/shm").f_bavail * os.statvfs("/dev/shm").f_frsize < GIB:
         pytest.skip("NOT RUN: /dev/shm has less than 1 GiB")
-    return make
+    yield make
+    for fd in taken:
+        os.close(fd)
 
 
 def lies_at(store: shmkv.Store, offset: int) -> int:
