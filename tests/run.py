@@ -1,10 +1,10 @@
 """The whole suite in its quick form, as `make test` runs it: `python -m tests.run [OPTION...]`.
 
-Two groups side by side, since most tests keep one core busy: what looks at one process, and what
-kills, stops and crowds processes. Owns only which room is in which group; options go to pytest.
-What a group says is shown when it ends. The exit code is 0 if both are green.
+Rooms run two at a time, since most tests keep one core busy, the longest first. Owns only their
+order; options go to pytest. What a room says is shown when it ends. The exit code is 0 if all are
+green; after a red one no further room begins.
 
-Promises: a group that does not end within SHMKV_TEST_SECONDS (900) is ended, with all its children.
+Promises: what does not end within SHMKV_TEST_SECONDS (900) is ended, with all its children.
 """
 
 from __future__ import annotations
@@ -13,73 +13,92 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 from pathlib import Path
-from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
-CROWDS = ("stress", "crash", "c")  # the rest is the other group
 LIMIT_S = float(os.environ.get("SHMKV_TEST_SECONDS") or 900)
+LONGEST = ("stress", "c", "unit", "crash")  # the others go together, last
 
 
-def groups() -> list[list[str]]:
-    """The paths of each group; every room of the suite is in one of them."""
-    rooms = [path for path in sorted((ROOT / "tests").iterdir()) if _holds_tests(path)]
-    names = {path.name for path in rooms}
-    assert names > set(CROWDS), names
-    return [
-        [f"tests/{name}" for name in CROWDS],
-        [f"tests/{path.name}" for path in rooms if path.name not in CROWDS],
-    ]
+def jobs() -> list[list[str]]:
+    """The paths of each job; every room of the suite is in one of them."""
+    rooms = {path.name: f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if _has(path)}
+    return [[rooms.pop(name)] for name in LONGEST] + [sorted(rooms.values())]
 
 
-def _holds_tests(path: Path) -> bool:
+def _has(path: Path) -> bool:
     if path.is_dir():
         return any(path.rglob("test_*.py"))
     return path.name.startswith("test_") and path.suffix == ".py"
 
 
-def start(paths: list[str], options: list[str], out: IO[bytes]) -> subprocess.Popen[bytes]:
-    """One group, in a session of its own."""
-    command = [sys.executable, "-m", "pytest", *paths, "-q", "--maxfail", "5", *options]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-    )
+class Suite:
+    """The jobs that wait, and what became of those that ran."""
 
+    def __init__(self, options: list[str]) -> None:
+        self.options = options
+        self.waiting = jobs()
+        self.running: set[subprocess.Popen[str]] = set()
+        self.end = time.monotonic() + LIMIT_S
+        self.red = False
+        self.lock = threading.Lock()
 
-def finish(group: subprocess.Popen[bytes], end: float) -> int:
-    """Its exit code; a group that hangs is ended."""
-    try:
-        return group.wait(max(0.0, end - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        os.killpg(group.pid, signal.SIGKILL)
-        group.wait()
-        print(f"not finished within {LIMIT_S:g} s")
-        return 1
+    def work(self) -> None:
+        """Job after job; one of two threads."""
+        while True:
+            with self.lock:
+                if self.red or not self.waiting:
+                    return
+                paths = self.waiting.pop(0)
+                job = self._start(paths)
+                self.running.add(job)
+            begun = time.monotonic()
+            try:
+                said, _ = job.communicate(timeout=max(0.0, self.end - begun))
+            except subprocess.TimeoutExpired:
+                os.killpg(job.pid, signal.SIGKILL)
+                said = job.communicate()[0] + f"\nnot finished within {LIMIT_S:g} s\n"
+            with self.lock:
+                self.running.discard(job)
+                self.red |= job.returncode != 0
+                print(f"{said}{' '.join(paths)}: {time.monotonic() - begun:.0f} s\n", flush=True)
+
+    def _start(self, paths: list[str]) -> subprocess.Popen[str]:
+        options = ["-q", "--maxfail", "5", *self.options]
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", *paths, *options],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+
+    def stop(self) -> None:
+        """End what runs, with its children."""
+        for job in list(self.running):
+            if job.poll() is None:
+                os.killpg(job.pid, signal.SIGKILL)
 
 
 def main() -> int:
-    """Run both, show what they say."""
-    begun, code = time.monotonic(), 0
+    """Run all, two at a time."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    with tempfile.TemporaryFile() as one, tempfile.TemporaryFile() as two:
-        outs = [one, two]
-        pairs = zip(groups(), outs, strict=True)
-        running = [start(paths, sys.argv[1:], out) for paths, out in pairs]
-        try:
-            for group, out in zip(running, outs, strict=True):
-                code |= finish(group, begun + LIMIT_S)
-                out.seek(0)
-                sys.stdout.write(out.read().decode(errors="replace"))
-                sys.stdout.flush()
-        finally:
-            for group in running:
-                if group.poll() is None:
-                    os.killpg(group.pid, signal.SIGKILL)
-                    group.wait()
-    print(f"both groups: {time.monotonic() - begun:.0f} s, exit code {code}")
-    return code
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+    begun, suite = time.monotonic(), Suite(sys.argv[1:])
+    pair = [threading.Thread(target=suite.work, daemon=True) for _ in range(2)]
+    try:
+        for thread in pair:
+            thread.start()
+        for thread in pair:
+            thread.join()
+    finally:
+        suite.stop()
+    print(f"the suite: {time.monotonic() - begun:.0f} s, {'red' if suite.red else 'green'}")
+    return 1 if suite.red else 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
  * allocated under a lock: when the index needs memory the lock is given back, memory is made, and
  * the lookup starts again. */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "clock.h"
 #include "store.h"
@@ -296,35 +297,68 @@ kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta,
 
 /* ---- rewriting ---------------------------------------------------------------------------- */
 
+/* A value that is to be written again, and what keeps it meanwhile: the pin of an extent, or a
+ * copy. A page of many items that we pin ourselves could be the one to be cleaned when we want
+ * room. */
+struct kept {
+    struct kv_meta meta;
+    struct kv_pin pin;
+    const void *data;
+    unsigned char *copy, small[512];
+    bool pinned;
+};
+
+static void keep_end(struct kv_op *op, struct kept *k) {
+    if (k->pinned)
+        store_unpin(op->h, &k->pin);
+    if (k->copy != k->small)
+        free(k->copy);
+}
+
+/* KV_OK: keep_end() must follow. */
+static kv_status keep_begin(struct kv_op *op, const struct kv_key *key, struct kept *k) {
+    k->copy = k->small;
+    kv_status r = store_pin(op, key, &k->meta, &k->pin, &k->data);
+    k->pinned = r == KV_OK;
+    if (r != KV_OK || arena_is_extent(op->h, k->meta.bytes))
+        return r;
+    if (k->meta.value_len > sizeof k->small)
+        k->copy = malloc((size_t)k->meta.value_len);
+    if (k->copy != NULL)
+        kv_copy_out(k->copy, k->data, (size_t)k->meta.value_len);
+    store_unpin(op->h, &k->pin);
+    k->pinned = false;
+    k->data = k->copy;
+    return k->copy == NULL ? KV_NOMEM : KV_OK;
+}
+
 /* Publish a new item made of the present value and a tail, if nobody changed it meanwhile (else
  * KV_EXISTS). */
 static kv_status rewrite(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *tail,
                          uint64_t tail_len, const uint64_t *deadline_ms, uint64_t *new_len) {
-    struct kv_meta meta;
-    struct kv_pin pin;
-    const void *data;
-    kv_status r = store_pin(op, key, &meta, &pin, &data);
+    struct kept k;
+    kv_status r = keep_begin(op, key, &k);
     if (r != KV_OK)
         return r;
-    if (type != 0 && meta.type != type) {
-        store_unpin(op->h, &pin);
+    if (type != 0 && k.meta.type != type) {
+        keep_end(op, &k);
         return KV_TYPE;
     }
-    struct kv_value v = {.type = meta.type,
-                         .counter = meta.counter,
-                         .data = data,
-                         .len = meta.value_len,
+    struct kv_value v = {.type = k.meta.type,
+                         .counter = k.meta.counter,
+                         .data = k.data,
+                         .len = k.meta.value_len,
                          .more = tail,
                          .more_len = tail_len};
-    struct kv_token token = kv_token_of(&meta);
+    struct kv_token token = kv_token_of(&k.meta);
     if (deadline_ms == NULL)
         token.deadline_ms =
-            &meta.deadline_ms; /* it is carried over: a touch meanwhile must not be lost */
+            &k.meta.deadline_ms; /* it is carried over: a touch meanwhile must not be lost */
     struct kv_key as_stored = *key;
-    as_stored.is_str = (meta.flags & KV_ITEM_KEY_STR) != 0;
-    r = store_put(op, &as_stored, &v, deadline_ms != NULL ? *deadline_ms : meta.deadline_ms,
+    as_stored.is_str = (k.meta.flags & KV_ITEM_KEY_STR) != 0;
+    r = store_put(op, &as_stored, &v, deadline_ms != NULL ? *deadline_ms : k.meta.deadline_ms,
                   tail == NULL ? KV_PUT_TOUCH : KV_PUT_CAS, &token);
-    store_unpin(op->h, &pin);
+    keep_end(op, &k);
     *new_len = v.len + v.more_len;
     return r;
 }
@@ -389,24 +423,24 @@ kv_status store_rename(struct kv_op *op, const struct kv_key *from, const struct
     if (op->h->readonly)
         return KV_READONLY;
     for (bool written = false;; written = true) {
-        struct kv_meta meta;
-        struct kv_pin pin;
-        const void *data;
-        kv_status r = store_pin(op, from, &meta, &pin, &data);
+        struct kept k;
+        kv_status r = keep_begin(op, from, &k);
         if (r == KV_MISS && written) /* deleted after it was copied: renamed and deleted */
             return KV_OK;
         if (r != KV_OK)
             return r;
-        struct kv_value v = {
-            .type = meta.type, .counter = meta.counter, .data = data, .len = meta.value_len};
+        struct kv_value v = {.type = k.meta.type,
+                             .counter = k.meta.counter,
+                             .data = k.data,
+                             .len = k.meta.value_len};
         bool same = from->len == to->len && memcmp(from->data, to->data, to->len) == 0;
         if (!same)
-            r = store_put(op, to, &v, meta.deadline_ms, KV_PUT_SET, NULL);
-        store_unpin(op->h, &pin);
+            r = store_put(op, to, &v, k.meta.deadline_ms, KV_PUT_SET, NULL);
+        keep_end(op, &k);
         if (r != KV_OK || same)
             return r;
-        struct kv_token token = kv_token_of(&meta);
-        token.deadline_ms = &meta.deadline_ms;
+        struct kv_token token = kv_token_of(&k.meta);
+        token.deadline_ms = &k.meta.deadline_ms;
         r = store_delete(op, from, &token);
         if (r != KV_EXISTS) /* changed meanwhile: the newer value follows */
             return r == KV_MISS ? KV_OK : r;

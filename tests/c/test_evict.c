@@ -172,7 +172,7 @@ static void full_near_capacity(uint64_t size, uint32_t low, uint32_t high, unsig
      * wanted */
     for (uint32_t i = 0; i < n; i += 2)
         OK(item_delete(h, i));
-    uint64_t half = victim_live_bytes(h), goal = half + (live - half) * (low > 262144 ? 5 : 9) / 10;
+    uint64_t half = victim_live_bytes(h), goal = half + (live - half) * (low > 262144 ? 3 : 9) / 10;
     for (uint32_t i = n; victim_live_bytes(h) < goal; i++)
         OK(item_set(h, i, 1, chance_size(&c, low, high)));
     for (uint32_t i = 1; i < n; i += 2)

@@ -56,7 +56,7 @@ RIVALS = {
     "page-full", "clean-garbage", "clean-kept", "evict-overwrite", "split-deeper",
 }  # fmt: skip
 SHOWN = 40
-TRIES = 4
+TRIES = 10
 DELAY = Delay()
 LOCK_TIMEOUT_S = 0.01
 RIVAL = b"rival" * 30
