@@ -13,7 +13,7 @@
 
 #include "clock.h"
 
-#define KV_STRIPE_PATIENCE_NS 20000000u
+#define KV_STRIPE_PATIENCE_NS 4000000u
 #define KV_LAP                8u
 
 /* ---- one item ----------------------------------------------------------------------------- */

@@ -116,7 +116,6 @@ static kv_status victim_wanting(struct episode *ep, kv_status why) {
     } else if (why == KV_AGAIN) { /* everything is blocked: wait for somebody to finish */
         unblock_all(ep);
         r = lock_idle(ep->op);
-        ep->op->stalled = 0;
     } else {
         return why;
     }
