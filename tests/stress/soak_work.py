@@ -188,7 +188,7 @@ class Resident:
     def _lose(self) -> None:
         match self.planted:
             case Planted.MEMORY:
-                self.lost.append(os.urandom(50_000))
+                self.lost.append(os.urandom(1_000_000))
             case Planted.DESCRIPTOR:
                 self.lost.append(os.open("/dev/null", os.O_RDONLY))  # nobody closes a number
             case Planted.THREAD:
