@@ -79,7 +79,7 @@ FILE *fopen(const char *path, const char *how) {
     if (!fails(FOPEN))
         return REAL(fopen)(path, how);
     if (no.error == 0) /* no error: a file of nothing, or of nonsense */
-        return no.nth % 2 != 0 ? REAL(fopen)("/dev/null", how) : fmemopen(nonsense, 4, "r");
+        return no.forever ? fmemopen(nonsense, 3, "r") : REAL(fopen)("/dev/null", how);
     return NULL;
 }
 ssize_t pread(int fd, void *to, size_t n, off_t at) {

@@ -273,7 +273,10 @@ static void test_signal_ends_waits(void) {
     CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
     CHECK_STATUS(item_set(h, SMALL, 2, 100), KV_INTR);
     struct kv_op op = kv_op_make(h);
-    CHECK_STATUS(lock_idle(&op), KV_INTR);
+    kv_status s;
+    while ((s = lock_idle(&op)) == KV_OK) { /* it is short: a call may fall between two */
+    }
+    CHECK_STATUS(s, KV_INTR);
     h->interruptible = false;
     h->lock_timeout_ns = 20000000;
     CHECK_STATUS(item_set(h, SMALL, 2, 100), KV_BUSY);
@@ -290,12 +293,18 @@ static void test_own_row_drawn_again(void) {
     struct kv_pin pin[KV_PINS + 1];
     struct kv_op op = kv_op_make(h);
     kv_header_of(h)->next_number = kv_number(h) + h->g.rows;
+    for (uint32_t r = 0; r < h->g.rows; r++) /* and the next ones bear the numbers of the dead */
+        if (r != kv_row_own(h) - kv_row_at(h, 0))
+            kv_row_at(h, r)->number = r + 7 * h->g.rows;
     for (unsigned i = 0; i <= KV_PINS; i++)
         OK(pin_take(&op, &pin[i], fold_row));
     CHECK_EQ(h->own->rows, 2);
     CHECK(h->own->row[0].row != h->own->row[1].row);
     for (unsigned i = 0; i <= KV_PINS; i++)
         store_unpin(h, &pin[i]);
+    uint32_t dead;
+    OK(fold_all(&op, &dead));
+    CHECK_EQ(dead, h->g.rows - 2);
     end();
 }
 
