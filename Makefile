@@ -21,7 +21,7 @@ STALE := $(shell $(PY) -c '' 2>/dev/null || echo FORCE)
 CSRC := shmkv/_csrc $(wildcard shmkv/_csrc/*.[ch]) setup.py
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help host venv build demo test bench hitratio peers survival torture model lint clean distclean FORCE
+.PHONY: help host venv build demo test bench hitratio peers survival torture coverage model lint clean distclean FORCE
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -156,6 +156,9 @@ survival: $(VENV)/peers.stamp build/release.stamp ## kill the users of shmkv and
 
 torture: $(VENV)/dev.stamp build ## the reliability harnesses for an hour (SHMKV_TORTURE_SECONDS)
 	$(PY) -m tests.torture
+
+coverage: $(VENV)/dev.stamp build ## branches of the C core that the tests take
+	$(PY) -m tests.coverage
 
 model: $(VENV)/dev.stamp ## explore the concurrency protocol to its end (4 GB, minutes)
 	SHMKV_MODEL=full $(PY) -m pytest tests/model_protocol -q

@@ -54,6 +54,7 @@ SCENES = {
     "interpreters": Scene("tests.stress.life_scenes", 12, 500, 600),
     "daemons": Scene("tests.stress.life_scenes", 6, 300, 1000),
     "exits": Scene("tests.stress.life_exits", 24, 2000, 600),
+    "waits": Scene("tests.stress.life_waits", 15, 1500, 1000),
     "server": Scene("tests.stress.life_server", 6, 200, 3000),
 }
 
