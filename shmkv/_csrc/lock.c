@@ -30,9 +30,13 @@ static int byte_lock(int fd, uint64_t at, short type, int command, struct flock 
     return r;
 }
 
+bool lock_same_file(const struct kv_handle *h, int fd, struct stat *st) {
+    return fd >= 0 && fstat(fd, st) == 0 && st->st_dev == h->dev && st->st_ino == h->ino;
+}
+
 bool lock_own_file(const struct kv_handle *h) {
     struct stat st;
-    return h->fd >= 0 && fstat(h->fd, &st) == 0 && st.st_dev == h->dev && st.st_ino == h->ino;
+    return lock_same_file(h, h->fd, &st);
 }
 
 pthread_mutex_t lock_fork_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -75,7 +79,7 @@ int lock_reopen(const struct kv_handle *h) {
     struct stat st;
     (void)snprintf(path, sizeof path, "/dev/shm%s", h->name);
     int fd = open(path, (h->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 || (fstat(fd, &st) == 0 && st.st_dev == h->dev && st.st_ino == h->ino))
+    if (fd < 0 || lock_same_file(h, fd, &st))
         return fd;
     (void)close(fd);
     errno = ENOENT;
@@ -83,15 +87,13 @@ int lock_reopen(const struct kv_handle *h) {
 }
 
 bool lock_regain(struct kv_handle *h) {
-    int old = kv_load_acq(&h->fd);
-    if (lock_own_file(h))
-        return true;
-    int fd = lock_reopen(h);
-    if (fd < 0)
-        return false;
-    if (!kv_cas(&h->fd, &old, fd))
-        (void)close(fd); /* another thread was faster */
-    return lock_hold(h);
+    (void)pthread_mutex_lock(&lock_fork_mutex); /* a child must not keep what is opened here */
+    bool own = lock_own_file(h);
+    int fd = own ? h->fd : lock_reopen(h);
+    if (fd >= 0)
+        kv_store_rel(&h->fd, fd);
+    (void)pthread_mutex_unlock(&lock_fork_mutex);
+    return own || (fd >= 0 && lock_hold(h));
 }
 
 bool row_claim(struct kv_handle *h, uint32_t row) {

@@ -19,6 +19,8 @@
 #include "layout.h"
 #include "status.h"
 
+struct stat;
+
 #define KV_OWN_ROWS 64u
 #define KV_HELD     4u
 
@@ -101,6 +103,8 @@ bool row_alive(struct kv_handle *h, uint32_t number);
 /* Is the descriptor still that of the segment? A program may close what it does not know (daemons
  * do). */
 bool lock_own_file(const struct kv_handle *h);
+/* Is this a descriptor of the segment's file? *st tells about it. */
+bool lock_same_file(const struct kv_handle *h, int fd, struct stat *st);
 /* Held by fork: what a child must not be born into the middle of. */
 extern pthread_mutex_t lock_fork_mutex;
 /* Make the byte locks of h->fd outlive the descriptor: a mapping keeps its description open, and no

@@ -113,8 +113,8 @@ int one_assign(struct py_store *self, PyObject *key, PyObject *value) {
 
 /* ---- out ---------------------------------------------------------------------------------- */
 
-PyObject *one_fetch(struct py_op *p, const struct kv_key *key, struct kv_meta *meta,
-                    bool *missing) {
+static PyObject *fetch_key(struct py_op *p, const struct kv_key *key, bool encoded,
+                           struct kv_meta *meta, bool *missing) {
     struct py_fetch f;
     kv_status s;
     *missing = false;
@@ -125,7 +125,9 @@ PyObject *one_fetch(struct py_op *p, const struct kv_key *key, struct kv_meta *m
             s = store_get(&p->op, key, meta, fetch_alloc, &f);
     } while (op_again(p, s));
     PyObject *result = NULL;
-    if (s == KV_OK)
+    if (s == KV_OK && encoded && meta->type == KV_TYPE_CODEC && meta->value_len > 0)
+        result = codec_encoded(p->self, f.bytes);
+    else if (s == KV_OK)
         result = fetch_take(&f, meta);
     else if (s == KV_MISS)
         *missing = true;
@@ -135,7 +137,12 @@ PyObject *one_fetch(struct py_op *p, const struct kv_key *key, struct kv_meta *m
     return result;
 }
 
-static PyObject *fetch(struct py_store *self, PyObject *o_key, struct kv_meta *meta,
+PyObject *one_fetch(struct py_op *p, const struct kv_key *key, struct kv_meta *meta,
+                    bool *missing) {
+    return fetch_key(p, key, false, meta, missing);
+}
+
+static PyObject *fetch(struct py_store *self, PyObject *o_key, bool encoded, struct kv_meta *meta,
                        bool *missing) {
     struct py_key k;
     struct py_op p;
@@ -143,7 +150,7 @@ static PyObject *fetch(struct py_store *self, PyObject *o_key, struct kv_meta *m
     if (!key_of(o_key, &k) || !op_begin(&p, self))
         return NULL;
     struct kv_key key = key_hashed(&p, &k);
-    return one_fetch(&p, &key, meta, missing);
+    return fetch_key(&p, &key, encoded, meta, missing);
 }
 
 PyObject *one_get(struct py_store *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
@@ -153,42 +160,23 @@ PyObject *one_get(struct py_store *self, PyObject *const *args, Py_ssize_t nargs
     bool missing;
     if (!args_parse(self->state, &f, args, nargs, names, a))
         return NULL;
-    PyObject *value = fetch(self, a[0], &meta, &missing);
+    PyObject *value = fetch(self, a[0], false, &meta, &missing);
     return missing ? Py_NewRef(a[1]) : value;
 }
 
 PyObject *one_subscript(struct py_store *self, PyObject *key) {
     struct kv_meta meta;
     bool missing;
-    PyObject *value = fetch(self, key, &meta, &missing);
+    PyObject *value = fetch(self, key, false, &meta, &missing);
     return missing ? raise_missing(key) : value;
 }
 
 /* As get, but a value of another codec is not decoded. */
 PyObject *one_get_encoded(struct py_store *self, PyObject *o_key) {
-    struct py_key k;
-    struct py_op p;
-    struct py_fetch f;
     struct kv_meta meta;
-    if (!key_of(o_key, &k) || !op_begin(&p, self))
-        return NULL;
-    struct kv_key key = key_hashed(&p, &k);
-    kv_status s;
-    fetch_init(&f, &p);
-    do {
-        s = store_enter(&p.op);
-        if (s == KV_OK)
-            s = store_get(&p.op, &key, &meta, fetch_alloc, &f);
-    } while (op_again(&p, s));
-    PyObject *result;
-    if (s != KV_OK)
-        result = s == KV_MISS ? raise_missing(o_key) : op_fail(&p, s);
-    else if (meta.type == KV_TYPE_CODEC && meta.value_len > 0)
-        result = codec_encoded(self, f.bytes);
-    else
-        result = fetch_take(&f, &meta);
-    fetch_free(&f);
-    return result;
+    bool missing;
+    PyObject *value = fetch(self, o_key, true, &meta, &missing);
+    return missing ? raise_missing(o_key) : value;
 }
 
 int one_contains(struct py_store *self, PyObject *o_key) {
@@ -282,7 +270,7 @@ static int token_read(PyObject *o, struct kv_token *t) {
 PyObject *one_gets(struct py_store *self, PyObject *key) {
     struct kv_meta meta;
     bool missing;
-    PyObject *value = fetch(self, key, &meta, &missing);
+    PyObject *value = fetch(self, key, false, &meta, &missing);
     if (value == NULL)
         return missing ? raise_missing(key) : NULL;
     struct kv_token t = kv_token_of(&meta);

@@ -92,13 +92,17 @@ static void handle_unlink(struct kv_handle *h) {
 kv_status segment_adopt(struct kv_handle *h) {
     /* The handler ran in an ordinary fork; after a raw clone the descriptor is still the parent's.
      * Both are right for reopening: the new description is this process's alone. */
+    (void)pthread_mutex_lock(&lock_fork_mutex); /* a child must not keep what is opened here */
     bool own = lock_own_file(h);
-    int fd = own ? reopen(h->fd, h->readonly) : lock_reopen(h);
+    int fd = own ? reopen(h->fd, h->readonly) : lock_reopen(h), e = errno;
+    if (fd >= 0 && own)
+        (void)close(h->fd);
+    if (fd >= 0)
+        h->fd = fd;
+    (void)pthread_mutex_unlock(&lock_fork_mutex);
+    errno = e;
     if (fd < 0)
         return KV_OS;
-    if (own)
-        (void)close(h->fd);
-    h->fd = fd;
     return lock_hold(h) ? KV_OK : KV_NOMEM;
 }
 
@@ -115,8 +119,7 @@ static int fallocate_range(int fd, uint64_t from, uint64_t end) {
 /* Does the file have memory up to here? Yes, if it cannot be asked. */
 static bool covered(const struct kv_handle *h, uint64_t mark) {
     struct stat st;
-    return fstat(h->fd, &st) != 0 || (uint64_t)st.st_dev != h->dev ||
-           (uint64_t)st.st_ino != h->ino || (uint64_t)st.st_blocks * 512 >= mark;
+    return !lock_same_file(h, h->fd, &st) || (uint64_t)st.st_blocks * 512 >= mark;
 }
 
 uint64_t segment_watermark(struct kv_handle *h) {

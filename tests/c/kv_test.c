@@ -185,7 +185,7 @@ static void tmpfs_child(const char *folder, const char *size, void (*act)(const 
 }
 
 void world_in_tmpfs(const char *size, void (*act)(const char *folder)) {
-    char folder[] = "/tmp/shmkv-c-XXXXXX";
+    char folder[] = "/tmp/shmkv-c-XXXXXX"; /* a mount point, gone with its namespace */
     int status = -1;
     CHECK(mkdtemp(folder) != NULL);
     fflush(NULL);

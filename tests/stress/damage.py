@@ -110,7 +110,7 @@ def work(board: Board, which: int, store: shmkv.Store, seed: int) -> None:
             perform(store, post, rng)
         else:
             post["acknowledged"] = turn
-            time.sleep(0.0002)
+            time.sleep(0.0002)  # a look now and then; whoever hangs is ended from outside
 
 
 class Together:
@@ -160,7 +160,7 @@ class Together:
             end = time.monotonic() + self.rng.random() * 0.0003
             while time.monotonic() < end:
                 pass
-        time.sleep(0.002)
+        time.sleep(0.002)  # bounded by HANG_S
         self.board.turn += 1
         self.result.flips += len(self.flips)
         self.result.rounds += 1
@@ -183,7 +183,7 @@ class Together:
                 code = ended(self.crew[which])
                 late = time.monotonic_ns() - post["since"] > HANG_S * 1e9
                 if code is None and not (late and post["since"]):
-                    time.sleep(0.0002)
+                    time.sleep(0.0002)  # bounded by HANG_S
                     continue
                 what = f"signal {-code}" if code else f"hangs (process {self.crew[which].pid})"
                 self._found(f"{NAMES[post['operation']]}: {what} {self.crew[which].text[-300:]}")
@@ -260,7 +260,7 @@ def _watch(child: Child, post: Post) -> str | None:
         if post["since"] and time.monotonic_ns() - post["since"] > HANG_S * 1e9:
             child.end()
             return "hangs"
-        time.sleep(0.002)
+        time.sleep(0.002)  # bounded by HANG_S
     if code == 0:
         return None
     return f"signal {-code}" if code < 0 else child.text.splitlines()[-1]

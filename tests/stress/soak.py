@@ -140,7 +140,7 @@ class Soak:
             if now >= sample:
                 self._sample()
                 sample = now + max(min(SAMPLE_S, seconds / 40), seconds / 2000)
-            time.sleep(0.001)
+            time.sleep(0.001)  # its pace; the loop ends by the clock
 
     def _sample(self) -> None:
         found, self.wrong = of_segment(self.store)

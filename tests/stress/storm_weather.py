@@ -81,7 +81,7 @@ class Weather:
         fd = os.open("/proc/stat", os.O_RDONLY | os.O_CLOEXEC)
         words, before, stolen = self._words, time.monotonic_ns(), _steal(fd)
         while not words[1]:
-            time.sleep(PULSE_S)
+            time.sleep(PULSE_S)  # how late it wakes is what is measured
             now, steal = time.monotonic_ns(), _steal(fd)
             late = now - before - int(PULSE_S * 1e9)
             most = max(b - a for a, b in zip(stolen, steal, strict=True))

@@ -44,7 +44,7 @@ def attached_child(name: str) -> tuple[int, int, int]:
             die_with_parent()
             store = shmkv.open(name, create=False)
             os.write(writer, struct.pack("<II", os.getpid(), store._number()))
-            time.sleep(60)
+            time.sleep(60)  # until it is killed
         finally:
             os._exit(1)
     os.close(writer)
@@ -127,7 +127,7 @@ def again_with_pid(pid: int) -> int:
         if child == 0:
             try:
                 die_with_parent()
-                time.sleep(60)
+                time.sleep(60)  # until it is killed
             finally:
                 os._exit(0)
         if child == pid:
