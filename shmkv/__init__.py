@@ -6,8 +6,11 @@
         store.set("greeting", "hello", ttl=60)
         store.get("greeting")
 
-Public names only; `open` says what there is.
+Public names only; `open` says what there is. Importing it is part of every short program, so what
+takes long to make, and few programs name, is loaded when it is named.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from shmkv.codec import Codec, Encoded, register_codec
 from shmkv.errors import (
@@ -28,7 +31,10 @@ from shmkv.errors import (
 )
 from shmkv.segment import names, unlink
 from shmkv.store import Store, open
-from shmkv.types import MISSING, Info, Report, Stats
+from shmkv.types import MISSING, Info
+
+if TYPE_CHECKING:
+    from shmkv.types import Report, Stats
 
 __version__ = "0.1.0"
 """As in pyproject.toml; a test holds them equal. Here so that asking reads no metadata."""
@@ -60,3 +66,15 @@ __all__ = [  # noqa: RUF022 - plain order, as people look it up
     "register_codec",
     "unlink",
 ]
+
+if not TYPE_CHECKING:  # a checker sees the import above, and every name that is wrong
+
+    def __getattr__(name: str) -> Any:
+        if name in ("Report", "Stats"):
+            from shmkv import types
+
+            return getattr(types, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

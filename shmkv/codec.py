@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SAFE, PICKLE = "safe", "pickle"
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
+NAME = r"[a-z0-9][a-z0-9._-]{0,31}"  # compiled where it is used: every import would pay for it
 
 
 class Codec(Protocol):
@@ -79,7 +79,7 @@ def register_codec(codec: Codec) -> None:
     for part in ("encode", "decode"):
         if not callable(getattr(codec, part, None)):
             raise TypeError(f"codec {name!r:.60} needs a method {part}()")
-    if not NAME.fullmatch(name):
+    if re.fullmatch(NAME, name) is None:
         raise ValueError(f"{name!r:.60} is no name of a codec: use 1 to 32 of a-z 0-9 . _ -")
     if name in (SAFE, PICKLE) or registered.setdefault(name, codec) is not codec:
         raise ValueError(f"there is a codec {name!r} already: choose another name")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Create: TypeAlias = bool | Literal["new"]
 OnMismatch: TypeAlias = Literal["fail", "recreate", "attach"]
@@ -23,8 +22,9 @@ SIZE_STEP = 4096
 GROWTH = 4  # max_size as a multiple of size
 TIMEOUT_MAX = 86_400 * 365.0
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
-_SIZE = re.compile(r"([0-9]{1,20}) ?(?:([kmg])(?:ib)?|b)?", re.IGNORECASE | re.ASCII)
+# Patterns are compiled where they are first used: every import would pay for them.
+_NAME = r"[A-Za-z0-9._-]{1,100}"
+_SIZE = r"(?ai)([0-9]{1,20}) ?(?:([kmg])(?:ib)?|b)?"
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -32,7 +32,7 @@ def check_name(name: str) -> str:
     """The name, if it is one: 1 to 100 of letters, digits, dot, underscore and dash."""
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
-    if not _NAME.fullmatch(name) or name in (".", ".."):
+    if not re.fullmatch(_NAME, name) or name in (".", ".."):
         raise ValueError(
             f"name {name!a:.120} is no name of a store: use 1 to 100 of A-Z a-z 0-9 . _ -"
         )
@@ -42,7 +42,7 @@ def check_name(name: str) -> str:
 def parse_size(size: int | str, what: str = "size") -> int:
     """Bytes of a size: an int, or a number with k, m or g (KiB, MiB, GiB), rounded up to 4096."""
     if isinstance(size, str):
-        found = _SIZE.fullmatch(size)
+        found = re.fullmatch(_SIZE, size)
         if found is None:
             raise ValueError(f'{what}={size!a:.60} is not a size: write bytes, or "256MiB", "1g"')
         number = int(found[1]) * _UNITS.get((found[2] or "").lower(), 1)
@@ -112,9 +112,8 @@ def _check_timeout(timeout: float) -> float:
     return float(timeout)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Judged options of one `open`."""
+class Options(NamedTuple):
+    """Judged options of one `open`. No dataclass: making one takes a third of `import shmkv`."""
 
     name: str
     size: int | None

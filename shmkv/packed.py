@@ -12,6 +12,7 @@ no harm. Nesting was limited before any of this runs. Does not: know which codec
 from __future__ import annotations
 
 import functools
+import re
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ _CONTAINERS: dict[type, int] = {
 }
 _SURE: frozenset[type] = frozenset({type(None), bool, float, bytes, bytearray})
 _HOPED = _SURE | {int, str}
+_is_name = re.compile(NAME).fullmatch
 _FLAT = 2  # containers within the payload of an extension that is no container itself
 
 
@@ -79,7 +81,7 @@ def encode(
 
 
 def _head(name: str) -> bytes:
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    if not isinstance(name, str) or not _is_name(name):
         raise CodecError(f"{name!r:.60} is no name of a codec: use 1 to 32 of a-z 0-9 . _ -")
     return bytes([len(name)]) + name.encode()
 
@@ -213,7 +215,7 @@ def encoded(data: bytes, store: str) -> Encoded:
     """Name and bytes of a value of another codec."""
     size = data[0]
     name = data[1 : 1 + size].decode("ascii")
-    if not NAME.fullmatch(name):
+    if not _is_name(name):
         raise ValueError("not the name of a codec")
     return Encoded(name, data[1 + size :])
 

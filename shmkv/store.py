@@ -17,12 +17,15 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shmkv import _core, config, segment
 from shmkv import codec as codecs
 from shmkv.errors import Closed, ReadOnly
-from shmkv.types import MISSING, Info, Key, Report, Stats, Ttl
+from shmkv.types import MISSING, Info, Key, Ttl
+
+if TYPE_CHECKING:
+    from shmkv.types import Report, Stats
 
 T = TypeVar("T")
 
@@ -189,6 +192,8 @@ class Store(_core.Store, MutableMapping[Key, Any]):
 
     def stats(self) -> Stats:
         """Totals of the store, of all its processes."""
+        from shmkv.types.results import Stats
+
         numbers = self._stats()
         created = numbers.pop("created_ms") / 1000
         return Stats(**numbers, created=created)
@@ -198,6 +203,8 @@ class Store(_core.Store, MutableMapping[Key, Any]):
 
         Reads all of the index and of the pages: seconds in a store of many GiB.
         """
+        from shmkv.types.results import Report
+
         counts, problems = self._check()
         return Report(ok=counts["problem_count"] == 0, problems=tuple(problems), **counts)
 

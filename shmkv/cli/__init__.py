@@ -1,19 +1,32 @@
 """The command `shmkv`: its entry point, which imports the rest only when it is called.
 
 Owns: what holds before and after everything else: an interrupt ends with 130 and without a
-traceback. The verbs and their errors are in `app.py`; README.md is the map of this room.
+traceback; and the short way. Scripts call `shmkv get NAME KEY` in loops, and half of its time would
+go into importing click: a `get` of which no argument begins with a dash needs nothing that click
+knows, and `getting` answers it. All other lines are click's (`app.py`). README.md is the map.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line of this process and exit."""
     try:
+        if _plain_get(sys.argv[1:]):
+            from shmkv.cli import getting
+
+            getting.quick(sys.argv[2:])
         from shmkv.cli.app import cli
 
         cli.main(prog_name="shmkv")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _plain_get(args: list[str]) -> bool:
+    """Is it `get` without options, and no shell that asks for completions?"""
+    dashed = any(arg.startswith("-") for arg in args)
+    return args[:1] == ["get"] and not dashed and "_SHMKV_COMPLETE" not in os.environ

@@ -1,28 +1,21 @@
-"""The group of all verbs: loads the one that is asked for, and turns every end into an exit code.
+"""The group of all verbs: loads the one that is asked for.
 
-Owns: the table of verbs, and the exit codes: 0 yes or done, 1 a miss or no, 2 usage, 3 the store or
-the system refused, 130 interrupted. A reader that goes away (`shmkv scan web | head`) ends the
-process by SIGPIPE, quietly, as it does any other tool.
+Owns: the table of verbs, what the help says of all of them, and `--version`.
 
-Promises: never a traceback, unless SHMKV_DEBUG=1 asks for the one of an internal error. One verb
-loads one module, so that `shmkv get` starts quickly.
+Promises: one verb loads one module, so that it starts quickly.
 
-Does not: know what verbs do.
+Does not: know what verbs do, or how they end (`ends`).
 """
 
 from __future__ import annotations
 
 import importlib
-import os
-import signal
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 import shmkv
-from shmkv.cli import output
-from shmkv.cli.output import Failure
-from shmkv.errors import Error
+from shmkv.cli import ends
 
 VERBS = {
     "ls": "stores",
@@ -73,35 +66,11 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; whatever it raises becomes a line and an exit code."""
-        try:
+        with ends.settled(click.ClickException, click.exceptions.Exit):
             try:
                 return super().invoke(ctx)
-            finally:  # also what was printed before a failure
-                output.flush()
-        except (click.ClickException, click.exceptions.Exit):
-            raise
-        except BrokenPipeError:
-            _end_by_pipe()
-        except (KeyboardInterrupt, click.Abort):
-            ctx.exit(130)
-        except Error as error:
-            raise Failure(str(error)) from error
-        except OSError as error:
-            raise Failure(output.of_system(error)) from error
-        except Exception as error:
-            if os.environ.get("SHMKV_DEBUG") == "1":
-                import traceback
-
-                click.echo(traceback.format_exc(), err=True, nl=False)
-            text = f"internal error: {type(error).__name__}: {error}"
-            raise Failure(f"{text} (SHMKV_DEBUG=1 shows where)") from error
-
-
-def _end_by_pipe() -> NoReturn:
-    """Nobody reads any more: end as the signal ends others, which shells show as 141."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGPIPE)
-    os._exit(128 + signal.SIGPIPE)  # where signals do not end a process: the first of a container
+            except click.Abort:
+                ctx.exit(130)
 
 
 def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:

@@ -15,8 +15,8 @@ import click
 import shmkv
 from shmkv import config, segment
 from shmkv.cli import complete, output
-from shmkv.cli.call import missing
 from shmkv.cli.output import Failure
+from shmkv.cli.target import missing
 from shmkv.inspect.doctor import Finding, Places, examine
 
 COLOURS = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}

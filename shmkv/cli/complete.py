@@ -1,6 +1,6 @@
 """Shell completion: names of stores, keys of a store, and names of files where one is wanted.
 
-Owns: what is offered for each argument of a verb, and the list of stores by their files' names.
+Owns: what is offered for each argument of a verb.
 
 Promises: a press of the tab key reads for a quarter of a second at most, changes nothing, and never
 shows an error. Keys that a shell line cannot carry as they are are not offered.
@@ -19,23 +19,12 @@ from typing import Any
 import click
 
 import shmkv
-from shmkv import segment
+from shmkv.cli.target import stores
 
 SECONDS = 0.25
 MOST = 100  # keys offered
 
 Completer = Callable[[click.Context, click.Parameter, str], list[Any]]
-
-
-def stores() -> list[tuple[int, str]]:
-    """User ids and names of all stores there are."""
-    found = []
-    for entry in os.listdir(segment.SHM):
-        prefix, _, rest = entry.partition(".")
-        uid, _, name = rest.partition(".")
-        if prefix == "shmkv" and uid.isascii() and uid.isdecimal() and name:
-            found.append((int(uid), name))
-    return sorted(found)
 
 
 def names(ctx: click.Context, _param: click.Parameter | None, incomplete: str) -> list[Any]:

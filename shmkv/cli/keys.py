@@ -1,10 +1,8 @@
 """The verbs on keys: get, set, del, exists, incr, ttl.
 
-Owns: how values are written and read on a command line. Text and bytes are themselves; everything
-else is one line, for containers the JSON of `inspect/export.py`.
+Owns: how values are read from a command line; how they are shown is in `getting`.
 
-Promises: what goes in as bytes is stored and comes out byte for byte. A value of a codec other than
-"safe" is never decoded here: no pickle is run.
+Promises: what goes in as bytes is stored byte for byte.
 
 Does not: create stores, or hold more than one value in memory.
 """
@@ -13,26 +11,20 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from shmkv.cli import output
-from shmkv.cli.call import DURATION, NEVER, Call, flag, json_option, no, refuse, to_key, verb
+from shmkv.cli import getting, output
+from shmkv.cli.call import DURATION, NEVER, flag, json_option, refuse, verb
+from shmkv.cli.getting import miss
 from shmkv.cli.output import Failure, named
-from shmkv.codec import Encoded
-from shmkv.types import Key
+from shmkv.cli.target import Call, no, to_key
 
 TYPES = ("str", "bytes", "int", "float", "bool", "none", "json")
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-SCALARS = ("$decimal", "$uuid", "$date", "$datetime", "$time", "$timedelta")
-DECIMAL_BITS = 2048  # larger ints are shown in hexadecimal, as in JSON
 _INT = r"[+-]?[0-9]+"
 _FLOAT = r"(?ai)[+-]?(nan|inf|(?=\.?[0-9])[0-9]*\.?[0-9]*(e[+-]?[0-9]+)?)"
-
-
-def _miss(call: Call, key: Key) -> NoReturn:
-    no(f"store {call.name!r} has no key {named(key)}")
 
 
 def _ttl_option(help: str) -> click.Option:
@@ -63,59 +55,7 @@ def get_(call: Call, raw: bool, as_json: bool, path: str | None) -> None:
     """
     if raw and as_json:
         refuse("--raw and --json exclude each other")
-    key = to_key(call.take("KEY")[0])
-    with call.open(readonly=True) as store:
-        try:
-            value = store._get_encoded(key)
-        except KeyError:
-            _miss(call, key)
-    if as_json:
-        from shmkv.inspect import export
-
-        ascii_only = path is None and output.to_terminal()
-        data = export.dumps(export.to_json(value), ascii_only=ascii_only).encode() + b"\n"
-    else:
-        data = _shown(key, value, exact=raw or path is not None, any_codec=raw)
-    with output.file(path) as stream:
-        stream.write(data)
-
-
-def _shown(key: Key, value: Any, *, exact: bool, any_codec: bool) -> bytes:
-    """The bytes to write for a value."""
-    if isinstance(value, Encoded):
-        if not any_codec:
-            raise Failure(
-                f"the value of key {named(key)} was written by codec {value.codec!r}, which is not"
-                " decoded here: --raw gives its bytes"
-            )
-        return bytes(value.data)
-    if isinstance(value, bytes):
-        if exact or not output.to_terminal():
-            return value
-        return output.visible(value.decode(errors="surrogateescape")).encode() + b"\n"
-    if isinstance(value, str):
-        text = value if exact or not output.to_terminal() else output.visible(value)
-    else:
-        text = _readable(value)
-    return text.encode() + (b"" if exact else b"\n")
-
-
-def _readable(value: Any) -> str:
-    """A value that is neither text nor bytes, as one line."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= DECIMAL_BITS):
-        return repr(value)
-    if isinstance(value, int):
-        return hex(value)
-    from shmkv.inspect import export
-
-    form = export.to_json(value)
-    if isinstance(form, dict) and any(tag in form for tag in SCALARS):
-        return str(value)
-    return export.dumps(form, ascii_only=output.to_terminal())
+    getting.get(call, raw=raw, as_json=as_json, path=path)
 
 
 # ---- set ----------------------------------------------------------------------------------------
@@ -264,7 +204,7 @@ def incr_(call: Call, ttl: float | None, start: str, as_json: bool) -> None:
         try:
             total = store.incr(key, delta, default=default, ttl=_seconds(ttl))
         except KeyError:
-            _miss(call, key)
+            miss(call, key)
         except (TypeError, OverflowError) as error:
             raise Failure(f"key {named(key)}: {error}") from None
     if as_json:
@@ -292,13 +232,13 @@ def ttl_(call: Call, as_json: bool) -> None:
         ttl = DURATION.convert(more[0], None, click.get_current_context())
         with call.open() as store:
             if not store.touch(key, _seconds(ttl)):
-                _miss(call, key)
+                miss(call, key)
         return
     with call.open(readonly=True) as store:
         try:
             left = store.ttl(key)
         except KeyError:
-            _miss(call, key)
+            miss(call, key)
     if as_json:
         output.json(left)
     else:

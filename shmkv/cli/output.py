@@ -1,13 +1,13 @@
 """What the command line prints: bytes as they are, text that is safe to see, tables, sizes, JSON.
 
-Owns: `Failure` (a line on standard error and exit code 3), standard output as a stream of bytes,
-and the rules of what people see. A key or a text that could be mistaken or do something to a
+Owns: `Failure` and `Negative` (`ends` makes exit codes of them), standard output as a stream of
+bytes, and the rules of what people see. A key or a text that could be mistaken or do something to a
 terminal is *quoted*: in double quotes, with the escapes of C. It is so if it holds anything but
 printable characters, is no UTF-8, or begins with a double quote.
 
 Promises: colour only on a terminal that NO_COLOR does not forbid. Files appear whole or not at all.
 
-Does not: know verbs or stores.
+Does not: know verbs or stores; click only where it colours, for `get` does without.
 """
 
 from __future__ import annotations
@@ -17,27 +17,24 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, BinaryIO
-
-import click
+from typing import Any, BinaryIO
 
 FILE_MODE = 0o600  # what was in a store that only its owner may read stays so
 
 
-class Failure(click.ClickException):
+class Failure(Exception):
     """The store or the system refused: one line, exit code 3."""
 
-    exit_code = 3
 
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print it, whatever the message holds."""
-        tell(self.message)
+class Negative(Exception):
+    """A miss or a no: exit code 1. A person at a terminal is told why."""
 
 
 def tell(text: str) -> None:
     """A line for people, on standard error."""
-    with contextlib.suppress(OSError):
-        click.echo(f"shmkv: {printable(text)}", err=True)
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"shmkv: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def of_system(error: OSError) -> str:
@@ -189,6 +186,8 @@ def colour(text: str, name: str) -> str:
     """Coloured on a terminal, else as it is."""
     if not to_terminal() or os.environ.get("NO_COLOR"):
         return text
+    import click
+
     return click.style(text, fg=name)
 
 

@@ -23,19 +23,9 @@ import click
 import shmkv
 from shmkv import config, segment
 from shmkv.cli import complete, output
-from shmkv.cli.call import (
-    Call,
-    exact_option,
-    flag,
-    json_option,
-    missing,
-    no,
-    owner_option,
-    refuse,
-    to_key,
-    verb,
-)
+from shmkv.cli.call import exact_option, flag, json_option, owner_option, refuse, verb
 from shmkv.cli.output import size, tell
+from shmkv.cli.target import Call, missing, no, to_key
 
 COLUMNS = ("NAME", "OWNER", "SIZE", "USED", "ITEMS", "ATTACHED", "STATE")
 SIZES = {"size", "max_size"}  # of stats, besides bytes_*

@@ -20,8 +20,9 @@ import click
 
 import shmkv
 from shmkv.cli import output
-from shmkv.cli.call import Call, exact_option, flag, json_option, refuse, to_key, verb
+from shmkv.cli.call import exact_option, flag, json_option, refuse, verb
 from shmkv.cli.output import Failure, named, size, tell
+from shmkv.cli.target import Call, to_key
 from shmkv.types import Key
 
 

@@ -14,26 +14,12 @@ from typing import Any
 import pytest
 
 import shmkv
-from shmkv import codec as codecs
 from tests.unit.codec_values import READS, Own
 
 Opener = Callable[..., shmkv.Store]
 
 
-@pytest.fixture(autouse=True)
-def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Codecs registered by a test are forgotten at its end."""
-    fresh: dict[str, Any] = {}
-    monkeypatch.setattr(codecs, "registered", fresh)
-    return fresh
-
-
-@pytest.fixture
-def own() -> Own:
-    """A registered codec."""
-    made = Own("own-1.x_")
-    shmkv.register_codec(made)
-    return made
+pytestmark = pytest.mark.usefixtures("registry")
 
 
 class Trap:

@@ -176,14 +176,11 @@ def first_line(*argv: str) -> str:
     return (done.stdout or done.stderr).splitlines()[0].strip()
 
 
-class Peer:
-    """One way to keep keys and values; subclasses say how."""
+class Alternative:
+    """Something people would take: how it is set up, and its life but for what a worker gets."""
 
     name: str
     options: str  # how it is set up, and who recommends that
-    counted: str | None = None  # how its memory is counted; None: not counted
-    reference = False  # every process has its own: nothing is shared
-    memory_share = 1.0  # of the entries in the memory measurement; less for a slow peer
     room: Room
 
     def missing(self) -> str | None:
@@ -195,15 +192,23 @@ class Peer:
         raise NotImplementedError
 
     def start(self, room: Room) -> None:
-        """In the parent: what must be there before anyone attaches."""
+        """In the parent of the workers: what must be there before the first of them."""
         self.room = room
+
+    def stop(self) -> None:
+        """In the parent, when every worker has ended, also after a `start` that failed."""
+
+
+class Peer(Alternative):
+    """One way to keep keys and values; subclasses say how."""
+
+    counted: str | None = None  # how its memory is counted; None: not counted
+    reference = False  # every process has its own: nothing is shared
+    memory_share = 1.0  # of the entries in the memory measurement; less for a slow peer
 
     def attach(self) -> Access:
         """In a worker."""
         raise NotImplementedError
-
-    def stop(self) -> None:
-        """In the parent, also after a `start` that failed."""
 
     def held(self) -> int:
         """Bytes it takes now, filled; asked in the parent."""

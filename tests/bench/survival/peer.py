@@ -1,7 +1,7 @@
 """What a store is to the storm: how it is set up, how a worker opens it, what it says afterwards.
 
-Owns: `Ops`, the operations a worker asks for, and `Store`, the life of one alternative. Promises
-nothing about what a store does when a worker dies: that is what is measured.
+Owns: `Ops`, the operations a worker asks for, and `Store`, one alternative. Promises nothing
+about what a store does when a worker dies: that is what is measured.
 
 Does not: open anything in the process that forks the workers, except what they must inherit.
 """
@@ -9,7 +9,7 @@ Does not: open anything in the process that forks the workers, except what they 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.bench.peers.peer import Room
+from tests.bench.peers.peer import Alternative
 
 
 def nothing() -> None:
@@ -30,28 +30,9 @@ class Ops:
     look: Callable[[], list[str]] = list  # in the end, by the last process: what stands out
 
 
-class Store:
+class Store(Alternative):
     """One alternative; subclasses say how."""
-
-    name: str
-    options: str  # how it is set up, and who recommends that
-    room: Room
-
-    def missing(self) -> str | None:
-        """Why it cannot be measured here, or None."""
-        return None
-
-    def version(self) -> str:
-        """What is measured."""
-        raise NotImplementedError
-
-    def start(self, room: Room) -> None:
-        """In the process that forks the workers, before the first of them."""
-        self.room = room
 
     def attach(self) -> Ops:
         """In a worker; the first that is asked makes the store."""
         raise NotImplementedError
-
-    def stop(self) -> None:
-        """When everybody has ended, also after a `start` that failed."""

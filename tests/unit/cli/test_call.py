@@ -9,7 +9,8 @@ import click
 import pytest
 
 import shmkv
-from shmkv.cli.call import NEVER, Ambiguous, Duration, Misfit, Operands, split
+from shmkv.cli.call import NEVER, Duration
+from shmkv.cli.target import Ambiguous, Misfit, Operands, split
 from tests.unit.cli.conftest import Run
 
 STORES = {"web", "api"}

@@ -1,6 +1,7 @@
 """The command line as a process: pipes, signals, closed streams, terminals, what it imports.
 
-Does not: measure how fast it starts; that no more than needed is imported is what keeps it fast.
+Does not: measure how fast it starts (`test_quick.py`); that no more than needed is imported is what
+keeps it fast.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import shmkv
 from tests.unit.cli.conftest import ROOT, SECONDS, Start
 
 Finished = Callable[..., tuple[int, bytes, bytes]]
+
+CLEAN = {k: v for k, v in os.environ.items() if not k.startswith(("SHMKV_", "_SHMKV"))}
 
 
 @pytest.fixture
@@ -200,29 +203,43 @@ def test_colour_is_for_terminals(start: Start, finished: Finished) -> None:
 
 HEAVY = ("numpy", "asyncio", "rich", "importlib.metadata", "pickle", "json", "difflib", "decimal")
 OURS = ("shmkv.inspect", "shmkv.cli.stores", "shmkv.cli.streams", "shmkv.cli.checkup")
+MADE = ("shmkv.types.results", "shmkv.packed", "shmkv.forms", "ormsgpack")
+CLICKS = ("click", "inspect", "dataclasses", "gettext", "pathlib", "uuid", "zoneinfo", "logging")
 PROBE = """
 import sys
-from shmkv.cli.app import cli
+from shmkv.cli import main
 try:
-    cli.main(sys.argv[1:], prog_name="shmkv")
+    main()
 finally:
     print(*sorted(sys.modules), file=sys.stderr)
 """
 
 
-def test_get_imports_no_more_than_it_needs(store: shmkv.Store) -> None:
-    store["k"] = "v"
+def imported(*args: str) -> set[str]:
+    """The modules that a call loads which prints "v"."""
     done = subprocess.run(
-        [sys.executable, "-S", "-c", PROBE, "get", store.name, "k"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(["", *sys.path])},
+        [sys.executable, "-S", "-c", PROBE, *args],
+        env=CLEAN | {"PYTHONPATH": os.pathsep.join(["", *sys.path])},
         capture_output=True,
         text=True,
         timeout=SECONDS,
     )
-    assert done.stdout == "v\n"
-    modules = set(done.stderr.split())
-    assert "shmkv.cli.keys" in modules
-    assert modules.isdisjoint({*HEAVY, *OURS})
+    assert (done.returncode, done.stdout) == (0, "v\n"), done.stderr
+    return set(done.stderr.split())
+
+
+def test_get_imports_no_more_than_it_needs(store: shmkv.Store) -> None:
+    store["k"] = "v"
+    modules = imported("get", store.name, "k")
+    assert "shmkv.cli.getting" in modules
+    assert not modules & {*HEAVY, *OURS, *MADE, *CLICKS, "shmkv.cli.app", "shmkv.cli.keys"}
+
+
+def test_nor_does_a_get_with_options(store: shmkv.Store) -> None:
+    store["k"] = "v"
+    modules = imported("get", "--store", store.name, "k")
+    assert {"click", "shmkv.cli.keys"} <= modules
+    assert not modules & {*HEAVY, *OURS, *MADE}
 
 
 # ---- completion ---------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from shmkv.cli.replaying import replay_
+from shmkv.cli.app import cli
 
 LINES = b"".join(b"key-%d %d\n" % (i * i % 701, 1000 + i * i % 701) for i in range(3000))
 
@@ -21,7 +21,7 @@ def trace(tmp_path: Path) -> Path:
 
 def call(*args: object) -> Result:
     """Run the verb."""
-    return CliRunner().invoke(replay_, [str(arg) for arg in args], prog_name="replay")
+    return CliRunner().invoke(cli, ["replay", *map(str, args)], prog_name="shmkv")
 
 
 def test_figures_for_people(trace: Path) -> None:

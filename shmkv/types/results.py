@@ -1,51 +1,13 @@
-"""The words of the public face: keys, times, the sentinel, and what a store tells about itself.
+"""What a store tells about the whole of itself: `Stats` and `Report`.
 
-Owns: type aliases, `MISSING`, and the results `Stats`, `Report` and `Info`. Nothing here knows a
-segment. All results are immutable.
+Owns: their fields and what these mean. They are frozen dataclasses, and making those is slow:
+nothing imports this file but what makes one, or names one while it runs (`shmkv.Stats`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import enum
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
-
-Key: TypeAlias = str | bytes
-Ttl: TypeAlias = float | dt.timedelta | None
-When: TypeAlias = float | dt.datetime
-
-
-class Missing(enum.Enum):
-    """The type of `MISSING`."""
-
-    MISSING = "MISSING"
-
-    def __bool__(self) -> Literal[False]:
-        return False
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-    __str__ = __repr__
-
-
-MISSING: Final = Missing.MISSING
-"""Stands for "no value was given" where `None` is a value. It is falsy."""
-
-
-class Info(NamedTuple):
-    """What is known of one item."""
-
-    type: str
-    """Name of the type the value comes back as: bytes, str, int, float, bool, NoneType, list, …,
-    ndarray; `encoded` for a value of another codec."""
-    size: int
-    """Bytes of the value in the store; of a `str` its UTF-8, of a counter or a float 8."""
-    ttl: float | None
-    """Seconds until it expires; None: never."""
-    age: float
-    """Seconds since its page was opened: at least the time since it was written or moved."""
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
