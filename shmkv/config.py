@@ -126,6 +126,7 @@ class Options(NamedTuple):
     on_mismatch: OnMismatch
     on_corrupt: OnCorrupt
     lock_timeout: float
+    daemon: bool
 
     @property
     def new_size(self) -> int:
@@ -157,6 +158,7 @@ def judge(
     on_mismatch: OnMismatch,
     on_corrupt: OnCorrupt,
     lock_timeout: float,
+    daemon: bool,
 ) -> Options:
     """Options that are right one by one and together, or TypeError, ValueError."""
     for what, value in (("path", path), ("journal", journal)):
@@ -176,6 +178,7 @@ def judge(
         on_mismatch=on_mismatch,
         on_corrupt=on_corrupt,
         lock_timeout=_check_timeout(lock_timeout),
+        daemon=check_bool("daemon", daemon),
     )
     if options.new_max_size < options.new_size:
         raise ValueError(
@@ -184,4 +187,6 @@ def judge(
         )
     if options.readonly and options.create == "new":
         raise ValueError('readonly=True cannot create: leave out create="new"')
+    if options.readonly and options.daemon:
+        raise ValueError("readonly=True starts no daemon: leave out daemon=True")
     return options

@@ -286,20 +286,27 @@ def _mismatch(store: _core.Store, options: Options) -> str | None:
     """What differs between the store and the options, in words."""
     if options.on_mismatch == "attach":
         return None
-    made = store._geometry()
+    made, most = store._geometry(), store.size
     sides = [
-        (f"{what} is {show_size(made[what])}", f"{what}={show_size(asked)} was asked")
-        for what, asked in (("size", options.size), ("max_size", options.max_size))
-        if asked is not None and asked != made[what]
+        (f"{what} is {show_size(present)}", f"{what}={show_size(asked)} was asked")
+        for what, asked, least, present in (
+            # Who knows a size from before a resize is welcome: the store has been that one.
+            ("size", options.size, made["size"], most),
+            ("max_size", options.max_size, made["max_size"], made["max_size"]),
+        )
+        if asked is not None and not least <= asked <= present
     ]
     if options.evict is not None and store.evict != options.evict:
         sides.append((f"evict is {store.evict}", f"evict={options.evict} was asked"))
     if not sides:
         return None
     text = "; ".join(f"its {has}, {asked}" for has, asked in sides)
+    larger = most < (options.size or 0) <= made["max_size"]
     return (
         f"store {options.name!r} is another one: {text}. Open it as it is, with"
-        ' on_mismatch="attach", or replace it with on_mismatch="recreate"'
+        ' on_mismatch="attach"'
+        + (", and raise it with resize()" if larger else "")
+        + ', or replace it with on_mismatch="recreate"'
     )
 
 

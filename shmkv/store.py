@@ -19,7 +19,7 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shmkv import _core, config, segment
+from shmkv import _core, config, launch, segment
 from shmkv import codec as codecs
 from shmkv.errors import Closed, ReadOnly
 from shmkv.types import MISSING, Info, Key, Ttl
@@ -198,6 +198,33 @@ class Store(_core.Store, MutableMapping[Key, Any]):
         created = numbers.pop("created_ms") / 1000
         return Stats(**numbers, created=created)
 
+    def resize(self, size: int | str) -> None:
+        """Raise `size` while the store is in use, for all its processes at once.
+
+        size: as in `open`, rounded up to 4096 bytes, up to the `max_size` the store was created
+        with. Memory is taken from the system as the store fills, not now: if there is none left
+        then, the store goes on with what it has, as `stats().nospace` and `shmkv doctor` say;
+        NoSpace is not raised here. A store never shrinks: a process may still be reading what would
+        go. The size it has already is no error. `unlink` ends it with the store: put the new size
+        into the configuration as well; `open` with the size of creation attaches all the same.
+
+        Raises ValueError for a smaller size and for one beyond `max_size`.
+        """
+        wanted = config.parse_size(size)
+        if self._resize(wanted):
+            return
+        if wanted > self.max_size:
+            raise ValueError(
+                f"store {self.name!r} cannot be raised to {config.show_size(wanted)}: it was"
+                f" created with max_size={config.show_size(self.max_size)}. Unlink it and create it"
+                " with a larger one: shmkv.open(..., max_size=...)"
+            )
+        raise ValueError(
+            f"store {self.name!r} has {config.show_size(self.size)} and never shrinks, to"
+            f" {config.show_size(wanted)} neither: a process may still be reading what would go."
+            " Unlink it and create it smaller"
+        )
+
     def check(self) -> Report:
         """Verify every invariant of the segment while others work, and fold dead attachments.
 
@@ -238,6 +265,7 @@ def open(
     on_mismatch: config.OnMismatch = "fail",
     on_corrupt: config.OnCorrupt = "fail",
     lock_timeout: float = 5.0,
+    daemon: bool = False,
 ) -> Store:
     """Attach to the store `name`, or create it. The result is a context manager.
 
@@ -254,10 +282,14 @@ def open(
         code that the writers chose when it reads; or the name given to `register_codec`.
     path, journal: not available in this version.
     on_mismatch: if the store has another size, max_size or evict: "fail" raises Mismatch,
-        "recreate" replaces it by an empty one, "attach" takes it as it is.
+        "recreate" replaces it by an empty one, "attach" takes it as it is. A store that `resize`
+        has raised may be asked for by any size from that of its creation to the present one.
     on_corrupt: "fail" raises Corrupt; "recreate" looks at all of it (as `check` does, which takes
         seconds in a store of many GiB) and replaces a damaged store by an empty one.
     lock_timeout: seconds to wait for a lock that a living process holds, before Busy.
+    daemon: start `shmkv daemon` for the store if it has none. It works ahead, so that writers
+        seldom have to, outlives this process, and ends when the store is removed. However many
+        ask at once, one is started.
 
     Raises TypeError, ValueError (options), NotFound, Exists, Denied, NoSpace, Mismatch, Corrupt,
     Busy. Warns when another user has a store of this name.
@@ -277,23 +309,31 @@ def open(
         on_mismatch=on_mismatch,
         on_corrupt=on_corrupt,
         lock_timeout=lock_timeout,
+        daemon=daemon,
     )
     store = segment.attach(Store, options)
     store._codec = encoder
+    store._options = _handed_on(store, options) | {"codec": codec}
+    if daemon:
+        launch.ensure(store, owner=owner, mode=mode)
+    return store
+
+
+def _handed_on(store: Store, options: config.Options) -> dict[str, Any]:
+    """What a process that is given the store opens it with."""
     made = store._geometry()
-    store._options = {
+    return {
         "size": made["size"],
         "max_size": made["max_size"],
-        "create": create is not False,
-        "mode": mode,
-        "owner": owner,
-        "readonly": readonly,
+        "create": options.create is not False,
+        "mode": options.mode,
+        "owner": options.owner,
+        "readonly": options.readonly,
         "evict": store.evict,
-        "codec": codec,
-        "on_mismatch": "attach" if on_mismatch == "attach" else "fail",
-        "lock_timeout": lock_timeout,
+        "on_mismatch": "attach" if options.on_mismatch == "attach" else "fail",
+        "lock_timeout": options.lock_timeout,
+        "daemon": options.daemon,
     }
-    return store
 
 
 def _reopen(name: str, options: dict[str, Any]) -> Store:

@@ -40,6 +40,7 @@ PYTHON_ORDER = [
     {"_core"},
     {"codec", "forms"},
     {"packed", "segment"},
+    {"launch"},
     {"store", "aio"},
     {"structures", "recipes", "persist", "inspect"},
     {"daemon", "replay", "resp"},
@@ -49,8 +50,8 @@ PYTHON_ORDER = [
 # `errors` is the table that `types` may name; nothing else is shared within a line.
 PYTHON_SIBLINGS = {("types", "errors")}
 C_LEAVES = {"status", "atomic", "clock", "hash", "fault", "packed"}
-C_ORDER = ["layout", "wait", "lock", "segment", "arena", "table", "fold", "clean", "victim"]
-C_ORDER += ["window", "evict", "store", "check", "py", "module"]
+C_ORDER = ["layout", "wait", "lock", "segment", "ghost", "arena", "table", "fold", "clean"]
+C_ORDER += ["victim", "window", "evict", "work", "store", "check", "py", "module"]
 
 
 # ---- files --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #include "clock.h"
 
 #define KV_TAKE_TRIES 64u
+#define KV_MAIN_TRIES 64u
 
 uint32_t page_head(struct kv_handle *h, uint32_t base) {
     if (base >= h->g.bases_max)
@@ -148,7 +149,8 @@ static bool take_all(struct kv_handle *h, uint32_t head, uint32_t len) {
 kv_status arena_take(struct kv_op *op, uint32_t len, unsigned how, uint32_t *head) {
     struct kv_handle *h = op->h;
     uint32_t limit = arena_bases(h);
-    uint32_t need = len + (how & KV_TAKE_PRIVILEGED ? 0 : arena_withheld(h));
+    uint32_t withheld = arena_withheld(h);
+    uint32_t need = len + (how & KV_TAKE_HALF ? withheld / 2 : how ? 0 : withheld);
     if (op->gift_len == len && !(how & KV_TAKE_PRIVILEGED)) {
         *head = op->gift;
         op->gift_len = 0;
@@ -171,19 +173,19 @@ kv_status arena_take(struct kv_op *op, uint32_t len, unsigned how, uint32_t *hea
             arena_give(h, at + i, kv_number(h));
         if (s != KV_NOSPACE)
             return s;
-        limit = kv_geometry_bases(&h->g, segment_watermark(h)); /* what there is must do */
+        limit = kv_geometry_bases_below(&h->g, segment_watermark(h)); /* what there is must do */
     }
     return KV_NOPAGE;
 }
 
 uint32_t arena_usable(struct kv_handle *h) {
-    uint32_t limit = arena_bases(h), backed = kv_geometry_bases(&h->g, segment_watermark(h));
+    uint32_t limit = arena_bases(h), backed = kv_geometry_bases_below(&h->g, segment_watermark(h));
     bool refused = kv_load_rlx(&kv_header_of(h)->nospace) != 0;
     return refused && backed < limit ? backed : limit;
 }
 
-bool arena_fits(struct kv_handle *h, uint32_t len) {
-    return search_run(h, len, len + arena_withheld(h), arena_usable(h)) != KV_NO_BASE;
+bool arena_fits(struct kv_handle *h, uint32_t len, uint32_t more) {
+    return search_run(h, len, len + more + arena_withheld(h), arena_usable(h)) != KV_NO_BASE;
 }
 
 static bool in_run(struct kv_handle *h, kv_ref ref, uint32_t head, uint32_t run) {
@@ -229,10 +231,10 @@ void arena_dead(struct kv_handle *h, kv_ref ref, uint64_t bytes) {
         kv_store_rlx(&kv_header_of(h)->tidy_hint, head + 1);
 }
 
-/* Items of bucket i expire within 4^i seconds of the page's opening; later ones are not recorded.
- */
+/* Items of bucket i expire within 4^(i+1) seconds of the page's opening; later ones are not
+ * recorded. */
 static void histogram_add(struct kv_page *p, uint64_t deadline_ms, uint64_t bytes) {
-    uint64_t opened = kv_load_rlx(&p->opened_ms), limit = 1000;
+    uint64_t opened = kv_load_rlx(&p->opened_ms), limit = 4000;
     for (uint32_t i = 0; i < KV_EXPIRY_BUCKETS; i++, limit *= 4) {
         if (deadline_ms > opened + limit)
             continue;
@@ -246,7 +248,7 @@ static void histogram_add(struct kv_page *p, uint64_t deadline_ms, uint64_t byte
 uint32_t page_garbage(struct kv_handle *h, uint32_t head, uint64_t now_ms) {
     struct kv_page *p = page_at(h, head);
     uint64_t tail = kv_load_acq(&p->tail), sum = kv_load_rlx(&p->dead);
-    uint64_t opened = kv_load_rlx(&p->opened_ms), limit = 1000;
+    uint64_t opened = kv_load_rlx(&p->opened_ms), limit = 4000;
     for (uint32_t i = 0; i < KV_EXPIRY_BUCKETS && opened + limit <= now_ms; i++, limit *= 4)
         sum += kv_load_rlx(&p->expiry[i]) == UINT16_MAX ? tail : kv_load_rlx(&p->expiry[i]);
     if (kv_load_rlx(&p->suspect) && sum < tail / 2 + 1)
@@ -264,23 +266,41 @@ bool arena_is_extent(const struct kv_handle *h, uint64_t bytes) {
     return bytes > 4ULL << h->g.base_shift || arena_need(h, bytes) > h->g.log_run_max;
 }
 
-/* An ordinary page, or one eight times as long as the item that opens it; shorter if need be. */
-static kv_status take_log_page(struct kv_op *op, uint64_t bytes, unsigned how, uint32_t *head) {
-    struct kv_handle *h = op->h;
-    uint32_t least = arena_need(h, bytes), run = h->g.std_run;
+uint32_t arena_log_run(const struct kv_handle *h, uint64_t bytes) {
+    uint32_t run = h->g.std_run;
     while (run < h->g.log_run_max && ((uint64_t)run << h->g.base_shift) < 8 * bytes)
         run *= 2;
-    if (run > h->g.log_run_max)
-        run = h->g.log_run_max;
-    kv_status s = KV_NOPAGE;
-    for (; s == KV_NOPAGE && run > least; run /= 2)
+    return run < h->g.log_run_max ? run : h->g.log_run_max;
+}
+
+/* A shorter page only where making room did not help, or for cleaners, who do it. */
+static kv_status take_log_page(struct kv_op *op, uint64_t bytes, unsigned how, uint32_t *head) {
+    struct kv_handle *h = op->h;
+    uint32_t least = arena_need(h, bytes), run = arena_log_run(h, bytes);
+    kv_status s = arena_take(op, run, how, head);
+    while (s == KV_NOPAGE && run > least && (op->roomed || how != 0)) {
+        run = run / 2 > least ? run / 2 : least;
         s = arena_take(op, run, how, head);
-    return s == KV_NOPAGE ? arena_take(op, least, how, head) : s;
+    }
+    return s;
+}
+
+uint64_t arena_birth(struct kv_handle *h, uint32_t run) {
+    return kv_add_rlx(&kv_header_of(h)->next_birth, run);
+}
+
+uint32_t arena_queue(struct kv_handle *h, kv_ref ref) {
+    uint32_t head = page_head(h, ref_base(h, ref));
+    return head == KV_NO_BASE ? 0 : kv_page_queue(page_word(h, head));
+}
+
+static bool appender_is_main(const struct kv_handle *h, uint32_t k) {
+    return k >= h->g.appenders && k < kv_appender_own(&h->g);
 }
 
 static void page_stamp(struct kv_handle *h, uint32_t head) {
     struct kv_page *p = page_at(h, head);
-    kv_store_rlx(&p->birth, kv_add_rlx(&kv_header_of(h)->next_birth, 1u));
+    kv_store_rlx(&p->birth, arena_birth(h, page_run(page_word(h, head))));
     kv_store_rlx(&p->jpos, 0u);
     kv_store_rlx(&p->opened_ms, kv_clock_ms());
     for (uint32_t i = 0; i < KV_EXPIRY_BUCKETS; i++)
@@ -321,17 +341,34 @@ void arena_appender_recover(struct kv_handle *h, uint32_t k) {
     FAULT(appender_recovered);
 }
 
-static kv_status appender_lock(struct kv_op *op, uint32_t *k) {
+/* A main appender is worth a moment, no wait: its owner may be stopped, and in another queue the
+ * item is as good. KV_BUSY: *k is another now. */
+static kv_status main_lock(struct kv_op *op, uint32_t *k, unsigned how) {
+    struct kv_handle *h = op->h;
+    uint32_t *word = &kv_header_of(h)->appenders[*k].lock;
+    for (unsigned tries = 0; tries < KV_MAIN_TRIES; tries++) {
+        if (lock_try(op, word) == KV_OK)
+            return KV_OK;
+        kv_pause();
+    }
+    uint32_t owner = kv_load_acq(word) & KV_NUMBER_MASK;
+    if (owner != 0 && !row_alive(h, owner))
+        return lock_take(op, word); /* to be repaired */
+    *k = how != 0 ? kv_appender_own(&h->g) : *k % h->g.appenders;
+    return KV_BUSY;
+}
+
+static kv_status appender_lock(struct kv_op *op, uint32_t *k, unsigned how) {
     struct kv_handle *h = op->h;
     struct kv_appender *a = kv_header_of(h)->appenders;
-    kv_status s = KV_BUSY;
+    kv_status s = appender_is_main(h, *k) ? main_lock(op, k, how) : KV_BUSY;
     for (uint32_t i = 0; s != KV_OK && *k < h->g.appenders && i < h->g.appenders; i++) {
         uint32_t other = (*k + i) % h->g.appenders;
         s = lock_try(op, &a[other].lock);
         if (s == KV_OK)
             *k = other;
     }
-    if (s != KV_OK)
+    if (s == KV_BUSY)
         s = lock_take(op, &a[*k].lock);
     if (s == KV_RECOVER) {
         arena_appender_recover(h, *k);
@@ -365,21 +402,21 @@ static void install_locked(struct kv_handle *h, uint32_t k, uint32_t head) {
     uint32_t old = current_locked(h, k);
     if (old != KV_NO_BASE)
         close_locked(h, k, old);
-    uint64_t w = page_word(h, head);
-    kv_store_rel(&page_at(h, head)->word,
-                 kv_page_make(KV_OPEN, kv_page_queue(w), kv_page_run(w), k));
+    uint32_t run = kv_page_run(page_word(h, head));
+    uint32_t queue = appender_is_main(h, k) ? k - h->g.appenders + 1 : 0;
+    kv_store_rel(&page_at(h, head)->word, kv_page_make(KV_OPEN, queue, run, k));
     FAULT(page_opened);
     kv_store_rlx(&kv_header_of(h)->appenders[k].current, head + 1);
     FAULT(page_current);
 }
 
-static kv_status append_log(struct kv_op *op, uint32_t k, const struct kv_item *it,
+static kv_status append_log(struct kv_op *op, uint32_t k, unsigned how, const struct kv_item *it,
                             uint64_t deadline_ms, struct kv_place *place) {
     struct kv_handle *h = op->h;
     uint32_t fresh = KV_NO_BASE, asked = k;
     for (;;) {
         k = asked;
-        kv_status s = appender_lock(op, &k);
+        kv_status s = appender_lock(op, &k, how);
         if (s != KV_OK) {
             if (fresh != KV_NO_BASE)
                 arena_give(h, fresh, kv_number(h));
@@ -399,9 +436,9 @@ static kv_status append_log(struct kv_op *op, uint32_t k, const struct kv_item *
                 arena_give(h, fresh, kv_number(h));
             return KV_OK;
         }
-        if (k < h->g.appenders && !op->tidied && kv_load_rlx(&kv_header_of(h)->tidy_hint) != 0)
+        if (how == 0 && !op->tidied && kv_load_rlx(&kv_header_of(h)->tidy_hint) != 0)
             return KV_NOPAGE; /* reuse before taking more: the caller tidies and asks again */
-        s = take_log_page(op, place->bytes, k == h->g.appenders ? KV_TAKE_PRIVILEGED : 0, &fresh);
+        s = take_log_page(op, place->bytes, how, &fresh);
         if (s != KV_OK)
             return s;
         page_stamp(h, fresh);
@@ -409,8 +446,8 @@ static kv_status append_log(struct kv_op *op, uint32_t k, const struct kv_item *
 }
 
 /* An extent is CLOSED, with its reservation and header in place, before any index word names it. */
-static kv_status append_extent(struct kv_op *op, const struct kv_item *it, uint64_t deadline_ms,
-                               unsigned how, struct kv_place *place) {
+static kv_status append_extent(struct kv_op *op, bool main, unsigned how, const struct kv_item *it,
+                               uint64_t deadline_ms, struct kv_place *place) {
     struct kv_handle *h = op->h;
     uint32_t head, run = arena_need(h, place->bytes);
     kv_status s = arena_take(op, run, how, &head);
@@ -421,22 +458,22 @@ static kv_status append_extent(struct kv_op *op, const struct kv_item *it, uint6
         arena_give(h, head, kv_number(h));
         return KV_CORRUPT;
     }
-    kv_store_rel(&page_at(h, head)->word, kv_page_make(KV_CLOSED, 0, run, 0));
+    uint32_t queue = main ? kv_queue_of(place->bytes) : 0;
+    kv_store_rel(&page_at(h, head)->word, kv_page_make(KV_CLOSED, queue, run, 0));
     FAULT(extent_closed);
     return KV_OK;
 }
 
-kv_status arena_append(struct kv_op *op, uint32_t appender, const struct kv_item *it,
+kv_status arena_append(struct kv_op *op, uint32_t appender, unsigned how, const struct kv_item *it,
                        uint64_t deadline_ms, struct kv_place *place) {
     place->bytes = kv_item_bytes(it);
-    kv_status s = reservation_slot(op, appender == op->h->g.appenders, &place->slot);
+    kv_status s = reservation_slot(op, how != 0, &place->slot);
     if (s != KV_OK)
         return s;
     if (arena_is_extent(op->h, place->bytes))
-        s = append_extent(op, it, deadline_ms,
-                          appender == op->h->g.appenders ? KV_TAKE_PRIVILEGED : 0, place);
+        s = append_extent(op, appender_is_main(op->h, appender), how, it, deadline_ms, place);
     else
-        s = append_log(op, appender, it, deadline_ms, place);
+        s = append_log(op, appender, how, it, deadline_ms, place);
     if (s != KV_OK)
         reservation_clear(op->h, place->slot);
     return s;

@@ -90,14 +90,18 @@ static inline uint32_t arena_withheld(const struct kv_handle *h) {
     return 2 * h->g.cleaners * h->g.std_run;
 }
 
-enum { KV_TAKE_PRIVILEGED = 1 };
+/* PRIVILEGED: a cleaner takes what is withheld; HALF: but leaves half of it. */
+enum { KV_TAKE_PRIVILEGED = 1, KV_TAKE_HALF = 2 };
 /* `len` adjacent base pages, TAKEN by this process, backed, tail 0. KV_NOPAGE, or a backing error.
  */
 kv_status arena_take(struct kv_op *op, uint32_t len, unsigned how, uint32_t *head);
 /* Base pages to reckon with: once the system has refused memory, only those it has given. */
 uint32_t arena_usable(struct kv_handle *h);
-/* Would a take of this length, not privileged, find memory now? */
-bool arena_fits(struct kv_handle *h, uint32_t len);
+/* Would a take of this length, not privileged, find memory now, and leave so much more? */
+bool arena_fits(struct kv_handle *h, uint32_t len, uint32_t more);
+/* Base pages of a log page for an item of this size: an ordinary page, or one eight times as long
+ * as the item that opens it. */
+uint32_t arena_log_run(const struct kv_handle *h, uint64_t bytes);
 /* One base at a given place. KV_NOPAGE if it is not free. */
 kv_status arena_take_base(struct kv_op *op, uint32_t base);
 /* TAKEN(number) -> FREE; repeatable after a death at any step. */
@@ -120,10 +124,20 @@ struct kv_place {
     uint64_t bytes; /* rounded up */
 };
 /* Space for an item: page reserved, header stored, tail raised; words, key and value are the
- * caller's. appender: an index; h->g.appenders is the cleaners' own. deadline_ms only informs the
- * page's histogram. KV_OK KV_NOPAGE KV_BUSY KV_INTR KV_NOSPACE KV_OS */
-kv_status arena_append(struct kv_op *op, uint32_t appender, const struct kv_item *it,
+ * caller's. appender: an index, first of the small queue, then of the main ones, then the cleaners'
+ * own; where a main one is busy another is taken. deadline_ms only informs the page's histogram.
+ * KV_OK KV_NOPAGE KV_BUSY KV_INTR KV_NOSPACE KV_OS */
+kv_status arena_append(struct kv_op *op, uint32_t appender, unsigned how, const struct kv_item *it,
                        uint64_t deadline_ms, struct kv_place *place);
+/* The appender of the main queue for items of this size. */
+static inline uint32_t arena_main(const struct kv_handle *h, uint64_t bytes) {
+    uint32_t group = kv_queue_of(bytes) - 1;
+    return h->g.appenders + (group < h->g.mains ? group : h->g.mains - 1);
+}
+/* Next stamp of birth for a page of so many base pages. */
+uint64_t arena_birth(struct kv_handle *h, uint32_t run);
+/* The queue of the page that holds `ref`; a hint. */
+uint32_t arena_queue(struct kv_handle *h, kv_ref ref);
 /* The item is published, or given up (then its bytes are garbage and counted so). */
 void place_done(struct kv_handle *h, const struct kv_place *place, bool published);
 /* Is an item of this size an extent, with pages of its own? */

@@ -38,10 +38,40 @@ static kv_status lock_patiently(struct kv_op *op, uint32_t s) {
 
 static bool keep_item(const struct episode *ep, enum clean_mode mode, const struct kv_slot *slot,
                       uint8_t flags) {
-    uint64_t lap = ep->copied / (KV_LAP * ep->goal);
+    uint64_t lap = ep->copied / (KV_LAP * ep->goal),
+             round = ep->spared / (arena_bytes(ep->op->h) + 1);
     if (mode == KEEP_LIVE || (flags & KV_ITEM_KEEP))
         return true;
-    return slot_counter(slot) > lap;
+    return slot_counter(slot) > (lap > round ? lap : round);
+}
+
+/* An item leaves, expired or to make room. The stripe is locked. */
+static void leave_locked(struct episode *ep, uint32_t s, uint64_t hash, struct kv_slot *slot,
+                         uint64_t bytes, bool expired) {
+    struct kv_handle *h = ep->op->h;
+    table_remove_locked(h, s, hash, slot, bytes);
+    if (!expired && ep->queue == 0)
+        ghost_put(h, hash);
+    row_count(h,
+              expired          ? KV_STAT_EXPIRED
+              : ep->queue == 0 ? KV_STAT_EVICTED
+                               : KV_STAT_EVICTED_MAIN,
+              1);
+}
+
+/* A place for what is kept: read items go to the main queue of their size, others stay in theirs.
+ * If there is no page for that, the cleaners' own appender has one. */
+static kv_status kept_place(struct episode *ep, enum clean_mode mode, const struct kv_item *it,
+                            uint64_t deadline_ms, struct kv_place *place) {
+    struct kv_handle *h = ep->op->h;
+    kv_status r = KV_NOPAGE;
+    if (h->g.mains != 0 && (mode == MAY_EVICT || ep->queue != 0))
+        r = arena_append(ep->op, arena_main(h, kv_item_bytes(it)),
+                         KV_TAKE_PRIVILEGED | KV_TAKE_HALF, it, deadline_ms, place);
+    if (r == KV_NOPAGE)
+        r = arena_append(ep->op, kv_appender_own(&h->g), KV_TAKE_PRIVILEGED, it, deadline_ms,
+                         place);
+    return r;
 }
 
 static void copy_words_again(struct kv_handle *h, kv_ref to, const unsigned char *from,
@@ -65,10 +95,11 @@ static kv_status relocate(struct episode *ep, uint32_t s, uint64_t hash, kv_ref 
     const unsigned char *item = arena_item(h, ref, &it);
     if (item == NULL)
         return KV_CORRUPT;
-    kv_status r = arena_append(op, h->g.appenders, &it, item_deadline(item, &it), &place);
+    kv_status r = kept_place(ep, mode, &it, item_deadline(item, &it), &place);
     if (r != KV_OK)
         return r;
     uint64_t bytes = place.bytes;
+    bool promoted = mode == MAY_EVICT && ep->queue == 0 && arena_queue(h, place.ref) != 0;
     kv_copy_in(arena_at(h, place.ref) + sizeof it, item + sizeof it, bytes - sizeof it);
     kv_store_rlx(&kv_row_own(h)->replaced[place.slot], ref);
     FAULT(relocate_copied);
@@ -82,7 +113,9 @@ static kv_status relocate(struct episode *ep, uint32_t s, uint64_t hash, kv_ref 
         copy_words_again(h, place.ref, item, &it);
         table_replace_locked(h, s, &slot, place.ref, bytes, bytes, true);
         if (mode == MAY_EVICT && slot_counter(&slot) > 0)
-            slot_set_counter(&slot, slot_counter(&slot) - 1);
+            slot_set_counter(&slot, promoted ? 0 : slot_counter(&slot) - 1);
+        if (promoted)
+            row_count(h, KV_STAT_PROMOTED, 1);
     }
     table_unlock(h, s);
     if (moved) {
@@ -126,9 +159,8 @@ static kv_status clean_item(struct episode *ep, kv_ref ref, const unsigned char 
         }
         bool expired = kv_clock_passed(item_deadline(item, it));
         if (expired || !keep_item(ep, mode, &slot, it->flags)) {
-            table_remove_locked(h, s, hash, &slot, kv_item_bytes(it));
+            leave_locked(ep, s, hash, &slot, kv_item_bytes(it), expired);
             table_unlock(h, s);
-            row_count(h, expired ? KV_STAT_EXPIRED : KV_STAT_EVICTED, 1);
             return KV_OK;
         }
         table_unlock(h, s);
@@ -198,6 +230,7 @@ kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode) {
         op->owner = owner;
         r = KV_AGAIN;
     }
+    ep->queue = kv_page_queue(closed);
     if (r == KV_OK)
         r = walk(ep, head, run, mode);
     if (r != KV_OK) {
@@ -215,6 +248,53 @@ kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode) {
     FAULT(page_cleaned);
     row_count(h, KV_STAT_CLEANED, 1);
     return pinned ? KV_AGAIN : KV_OK;
+}
+
+/* Was the item of this extent read? Then its counter is one lower. */
+static bool spare_item(struct episode *ep, kv_ref ref, uint64_t *bytes) {
+    struct kv_handle *h = ep->op->h;
+    struct kv_item it;
+    struct kv_slot slot;
+    const unsigned char *item = arena_item(h, ref, &it);
+    if (item == NULL)
+        return false;
+    *bytes = kv_item_bytes(&it);
+    uint64_t hash = kv_hash(item_key(item, &it), it.key_len, h->seed);
+    uint32_t s = stripe_of(h, hash);
+    if (lock_patiently(ep->op, s) != KV_OK)
+        return false;
+    bool spared = table_find_ref(h, s, hash, ref, &slot) == KV_OK &&
+                  !kv_clock_passed(item_deadline(item, &it)) &&
+                  keep_item(ep, MAY_EVICT, &slot, it.flags);
+    if (spared && slot_counter(&slot) > 0)
+        slot_set_counter(&slot, ep->queue == 0 ? 0 : slot_counter(&slot) - 1);
+    table_unlock(h, s);
+    return spared;
+}
+
+kv_status clean_spare(struct episode *ep, uint32_t head) {
+    struct kv_handle *h = ep->op->h;
+    uint64_t closed = page_word(h, head), bytes = 0;
+    uint32_t run = page_run(closed), owner;
+    uint64_t cleaning = kv_page_make(KV_CLEANING, kv_page_queue(closed), run, kv_number(h));
+    if (kv_page_state(closed) != KV_CLOSED || run <= h->g.log_run_max ||
+        ep->spared > (KV_COUNTER_MAX + 1) * arena_bytes(h) ||
+        !arena_move(h, head, closed, cleaning))
+        return KV_AGAIN;
+    FAULT(spare_cleaning);
+    bool spared =
+        !arena_reserved(h, head, run, &owner) && spare_item(ep, base_ref(h, head), &bytes);
+    if (spared) {
+        kv_store_rlx(&page_at(h, head)->birth, arena_birth(h, run));
+        FAULT(spare_born_again);
+        if (kv_page_queue(closed) == 0)
+            row_count(h, KV_STAT_PROMOTED, 1);
+        closed = kv_page_make(KV_CLOSED, kv_queue_of(bytes), run, 0);
+        ep->spared += bytes;
+    }
+    (void)arena_move(h, head, cleaning, closed);
+    FAULT(spare_closed);
+    return spared ? KV_OK : KV_AGAIN;
 }
 
 /* LIMBO -> TAKEN by us, if nobody reads there any more. By way of CLEANING: if we die meanwhile,

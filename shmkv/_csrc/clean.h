@@ -6,6 +6,7 @@
 #define KV_CLEAN_H
 
 #include "fold.h"
+#include "ghost.h"
 
 enum clean_mode { KEEP_LIVE, MAY_EVICT };
 
@@ -14,6 +15,8 @@ struct episode {
     struct kv_op *op;
     uint64_t goal;    /* bytes to gain */
     uint64_t copied;  /* bytes moved so far */
+    uint64_t spared;  /* bytes of extents that stayed where they are */
+    uint32_t queue;   /* of the page that is being cleaned */
     uint32_t slot;    /* cleaner slot held */
     uint8_t *blocked; /* a bit for each base page: heads to leave alone for now */
     bool any_blocked;
@@ -24,6 +27,9 @@ struct episode {
 
 /* CLOSED -> TAKEN by us. KV_AGAIN: blocked for now. KV_NOPAGE: no place for what is alive in it. */
 kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode);
+/* An extent whose item was read stays where it is and becomes the youngest of its main queue.
+ * KV_OK: so it was; KV_AGAIN: it is to be cleaned. */
+kv_status clean_spare(struct episode *ep, uint32_t head);
 /* LIMBO -> TAKEN by us, if nobody reads there any more. */
 bool clean_limbo(struct kv_handle *h, uint32_t head, uint64_t word);
 

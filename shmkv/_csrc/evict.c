@@ -37,18 +37,31 @@ static void episode_end(struct episode *ep) {
     lock_give(&kv_header_of(ep->op->h)->cleaners[ep->slot].lock);
 }
 
+/* Room for a log page of the length it should have; a shorter one will do if there are as many free
+ * base pages, but scattered. */
+static bool log_fits(struct kv_handle *h, uint32_t need, uint32_t run) {
+    return arena_fits(h, run, 0) || (run > need && arena_fits(h, need, 2 * run - need));
+}
+
+kv_status evict_begin(struct episode *ep, struct kv_op *op) {
+    return episode_begin(ep, op, 0, false);
+}
+
+void evict_close(struct episode *ep) { episode_end(ep); }
+
 kv_status evict_make_room(struct kv_op *op, uint64_t bytes) {
     struct kv_handle *h = op->h;
     struct episode ep;
-    uint32_t need = arena_need(h, bytes);
+    uint32_t need = arena_need(h, bytes), run = arena_log_run(h, bytes);
     kv_status r = episode_begin(&ep, op, bytes, true);
     if (r != KV_OK)
         return r;
+    op->roomed = true;
     if (arena_is_extent(h, bytes))
-        r = arena_fits(h, need) ? KV_OK : window_step(&ep, need);
+        r = arena_fits(h, need, 0) ? KV_OK : window_step(&ep, need);
     else
-        while (r == KV_OK && op->gift_len == 0 && !arena_fits(h, need))
-            r = need > 1 && arena_fits(h, 1) ? window_step(&ep, need) : victim_step(&ep);
+        while (r == KV_OK && op->gift_len == 0 && !log_fits(h, need, run))
+            r = need > 1 && arena_fits(h, 1, run) ? window_step(&ep, need) : victim_step(&ep);
     episode_end(&ep);
     return r;
 }
@@ -80,7 +93,7 @@ static kv_status index_claim(struct episode *ep, uint32_t i) {
     uint64_t w = page_word(h, i);
     if (kv_page_state(w) == KV_FREE)
         return arena_take_base(op, i) == KV_OK ? KV_OK : KV_AGAIN;
-    if (kv_page_state(w) == KV_OPEN && kv_page_owner(w) <= h->g.appenders) {
+    if (kv_page_state(w) == KV_OPEN && kv_page_owner(w) <= kv_appender_own(&h->g)) {
         kv_status r = arena_close(op, kv_page_owner(w), i);
         if (r != KV_OK)
             return r == KV_BUSY ? KV_AGAIN : r;
@@ -126,7 +139,7 @@ kv_status evict_make_index(struct kv_op *op) {
     if (r != KV_OK)
         return r;
     for (bool done = false; r == KV_OK && !done;) {
-        while (r == KV_OK && !arena_fits(h, 1))
+        while (r == KV_OK && !arena_fits(h, 1, 0))
             r = victim_step(&ep);
         if (r == KV_OK)
             r = index_step(&ep);

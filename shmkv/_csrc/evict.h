@@ -1,7 +1,7 @@
 /* evict.h: who leaves. Making room by cleaning pages.
  *
  * Owns the rules: garbage goes first; while live bytes are below the high watermark (three quarters
- * of the arena), or some page is more than a fifth garbage, no live item leaves. The choice of
+ * of the arena), or some page is more than a seventh garbage, no live item leaves. The choice of
  * pages is in victim.h, the cleaning of one in clean.h, adjacent memory in window.h.
  *
  * Any number of processes may ask; at most `cleaners` work at once, each on a page of its own, and
@@ -25,6 +25,9 @@ kv_status evict_from_bucket_locked(struct kv_op *op, uint32_t s, uint64_t hash);
 /* One full round: clean every closed page that holds garbage, moving nothing that is alive out of
  * the store. For tests and `check`; returns how many pages were freed. */
 kv_status evict_compact(struct kv_op *op, uint32_t *freed);
+/* A cleaner slot for work ahead of need; KV_BUSY: all are taken. evict_close() must follow. */
+kv_status evict_begin(struct episode *ep, struct kv_op *op);
+void evict_close(struct episode *ep);
 /* Give back what an operation was given and did not use. */
 void evict_end(struct kv_op *op);
 

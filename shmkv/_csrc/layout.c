@@ -33,10 +33,18 @@ uint32_t kv_geometry_appenders(uint64_t size, uint32_t cpus) {
     return clamp(cpus, 1, size < 16 * KV_MIB ? 2 : 8);
 }
 
+uint32_t kv_geometry_ghost(const struct kv_geometry *g, uint64_t size) {
+    return g->mains == 0 ? 0 : (uint32_t)(size / KV_GHOST_SHARE / KV_LINE);
+}
+
 uint32_t kv_geometry_bases(const struct kv_geometry *g, uint64_t size) {
-    if (size <= g->off_arena)
+    return kv_geometry_bases_below(g, size - (uint64_t)kv_geometry_ghost(g, size) * KV_LINE);
+}
+
+uint32_t kv_geometry_bases_below(const struct kv_geometry *g, uint64_t offset) {
+    if (offset <= g->off_arena)
         return 0;
-    uint64_t n = (size - g->off_arena) >> g->base_shift;
+    uint64_t n = (offset - g->off_arena) >> g->base_shift;
     return n > g->bases_max ? g->bases_max : (uint32_t)n;
 }
 
@@ -60,12 +68,15 @@ bool kv_geometry_make(const struct kv_config *c, struct kv_geometry *g) {
     uint64_t pages_at_most = c->max_size >> g->base_shift;
     g->off_arena =
         kv_round_up(g->off_pages + pages_at_most * sizeof(struct kv_page), 1ULL << g->base_shift);
-    g->bases_max = (uint32_t)((c->max_size - g->off_arena) >> g->base_shift);
+    g->appenders = c->appenders;
+    g->mains = c->options & KV_OPT_EVICT ? KV_MAINS : 0;
+    g->off_ghost = c->max_size - (uint64_t)kv_geometry_ghost(g, c->max_size) * KV_LINE;
+    g->off_ghost &= ~(uint64_t)4095;
+    g->bases_max = (uint32_t)((g->off_ghost - g->off_arena) >> g->base_shift);
     g->bases = kv_geometry_bases(g, c->size);
     uint64_t arena = (uint64_t)g->bases << g->base_shift;
     g->std_run = clamp(power_of_two_near((arena / 256) >> g->base_shift), 1, 16);
     g->log_run_max = clamp(g->bases / 64, g->std_run, 16);
-    g->appenders = c->appenders;
     g->cleaners = clamp(g->bases / g->std_run / 256, 2, KV_CLEANERS);
     g->zone = g->bases / 16;
     uint64_t first = kv_round_up(g->stripes, g->index_per_base) / g->index_per_base;

@@ -9,12 +9,13 @@
  *   off_dirs          stripes x 2^dir_bits x 4 B   whoever holds the stripe's lock
  *   off_pages         bases_max x 64 B             page words by compare-and-swap, see arena.h
  *   off_arena         bases_max base pages         log pages, extents, index pages
+ *   off_ghost         lines of fingerprints        anybody; hints, see ghost.h
  *
  * Everything is little-endian. Offsets only, never pointers: a kv_ref counts granules of 16 B from
  * the start of the segment, an index segment is numbered in units of 4 KiB from the start of the
  * segment. The file has its full length (max_size) from the beginning; bytes beyond the watermark
- * are not backed and must not be touched. Geometry is a pure function of the few numbers in `struct
- * kv_config`, so that an attacher recomputes it and trusts nothing.
+ * (and of the ghost, see there) are not backed and must not be touched. Geometry is a pure function
+ * of the few numbers in `struct kv_config`, so that an attacher recomputes it and trusts nothing.
  *
  * A change here raises KV_LAYOUT_VERSION, changes the golden test and adds a line to README.md. */
 #ifndef KV_LAYOUT_H
@@ -26,7 +27,7 @@
 #include <stdint.h>
 
 #define KV_MAGIC          0x31564B4D48535F5FULL /* bytes "__SHMKV1" */
-#define KV_LAYOUT_VERSION 2u
+#define KV_LAYOUT_VERSION 3u
 #define KV_LINE           64u
 #define KV_GRANULE        16u
 #define KV_HEADER_BYTES   4096u
@@ -34,12 +35,15 @@
 #define KV_BUCKETS        64u   /* buckets of an index segment */
 #define KV_SLOTS          12u   /* slots of a bucket */
 #define KV_STRIPES_MAX    256u
-#define KV_COUNTER_MAX    3u  /* two-bit access counter */
-#define KV_RESERVATIONS   8u  /* per row */
-#define KV_PINS           32u /* per row */
-#define KV_APPENDERS      16u /* places; appender [appenders] is the cleaners' */
-#define KV_CLEANERS       8u  /* places */
-#define KV_WAIT_WORDS     64u /* hashed futex words for blocking operations to come */
+#define KV_COUNTER_MAX    3u   /* two-bit access counter */
+#define KV_RESERVATIONS   8u   /* per row */
+#define KV_PINS           32u  /* per row */
+#define KV_APPENDERS      16u  /* places: small queue, main queues, the cleaners' own */
+#define KV_MAINS          6u   /* main queues with appenders: size groups of log pages */
+#define KV_QUEUES         16u  /* 0: small queue; 1..: main queues by size of the items */
+#define KV_GHOST_SHARE    128u /* this part of the size, at most, remembers who left */
+#define KV_CLEANERS       8u   /* places */
+#define KV_WAIT_WORDS     64u  /* hashed futex words for blocking operations to come */
 #define KV_NUMBER_MASK    0x7FFFFFFFu
 #define KV_WAITERS        0x80000000u
 #define KV_KEY_MAX        65535u
@@ -58,7 +62,7 @@ struct kv_config {
     uint64_t max_size;  /* file length: what `size` may be raised to */
     uint64_t seed;      /* of every hash */
     uint32_t options;   /* KV_OPT_* */
-    uint32_t appenders; /* 1..8 */
+    uint32_t appenders; /* of the small queue: 1..8 */
 };
 
 /* ---- header ------------------------------------------------------------------------------- */
@@ -82,8 +86,10 @@ struct kv_header {
     uint32_t nospace;     /* how often the system refused memory below `size` */
     uint32_t damage;      /* how often damaged bytes were met and cut out */
     uint32_t tidy_hint;   /* head + 1 of a page that is nearly all garbage, 0 = none known */
-    uint32_t _pad1[3];
-    /* line 2: birth stamps of pages */
+    uint32_t ghost;       /* lines of the ghost in use, a power of two; 0 = none */
+    uint32_t daemon;      /* for messages: the attachment that was the daemon last */
+    uint32_t _pad1[1];
+    /* line 2: birth stamps of pages: base pages opened before */
     uint64_t next_birth;
     uint64_t _pad2[7];
     /* line 3: journal, reserved */
@@ -121,7 +127,7 @@ enum kv_stat {
     KV_STAT_SETS,
     KV_STAT_DELETES,
     KV_STAT_EXPIRED,       /* items freed because their deadline had passed */
-    KV_STAT_EVICTED,       /* items that left to make room */
+    KV_STAT_EVICTED,       /* items that left the small queue unread, to make room */
     KV_STAT_EVICTED_INDEX, /* ... because their index segment was full and could not be split */
     KV_STAT_REFUSED_FULL,
     KV_STAT_REFUSED_LARGE,
@@ -131,9 +137,14 @@ enum kv_stat {
     KV_STAT_COPIED,     /* item bytes moved by cleaning */
     KV_STAT_CLEANED,    /* pages cleaned */
     KV_STAT_SPLITS,
-    KV_STAT_RETRIES, /* reads repeated because the stripe changed */
-    KV_STATS         /* 16 */
+    KV_STAT_RETRIES,      /* reads repeated because the stripe changed */
+    KV_STAT_EVICTED_MAIN, /* items that left a main queue, to make room */
+    KV_STAT_PROMOTED,     /* items that went from the small queue to a main one */
+    KV_STAT_RETURNED,     /* items the ghost remembered when they were stored again */
+    KV_STATS              /* 19 */
 };
+
+#define KV_STATS_MAX 24
 
 struct kv_row {
     /* line 0 */
@@ -150,19 +161,22 @@ struct kv_row {
     kv_ref replaced[KV_RESERVATIONS];
     /* lines 2, 3: pins: items whose bytes the owner reads without copying first */
     kv_ref pin[KV_PINS];
-    /* lines 4, 5 */
-    uint64_t stat[KV_STATS];
-    /* lines 6, 7: transaction record, reserved */
-    uint64_t _transaction[16];
+    /* lines 4, 5, 6 */
+    uint64_t stat[KV_STATS_MAX];
+    /* line 7: transaction record, reserved */
+    uint64_t _transaction[8];
 };
 static_assert(sizeof(struct kv_row) == 512, "row");
 static_assert(offsetof(struct kv_row, reservation) == 64, "row line 1");
 static_assert(offsetof(struct kv_row, pin) == 128, "row line 2");
 static_assert(offsetof(struct kv_row, stat) == 256, "row line 4");
+static_assert((int)KV_STATS <= (int)KV_STATS_MAX, "counters fit");
 
 /* Owning row r = holding the open-file-description lock on byte KV_LOCK_BASE + r of the file. */
 #define KV_LOCK_BASE   (1ULL << 40)
 #define KV_LOCK_CREATE (KV_LOCK_BASE - 1) /* the creation byte */
+#define KV_LOCK_DAEMON (KV_LOCK_BASE - 2) /* whoever holds it is the daemon */
+/* KV_LOCK_BASE - 3: whoever holds it starts a daemon (shmkv/launch.py) */
 
 /* ---- index -------------------------------------------------------------------------------- */
 
@@ -233,7 +247,7 @@ struct kv_page {
         struct {
             uint64_t jpos;      /* reserved: journal position that must pass before reuse */
             uint64_t opened_ms; /* segment clock */
-            /* hint: granules of items that expire within 4^i seconds of opening */
+            /* hint: granules of items that expire within 4^(i+1) seconds of opening */
             uint16_t expiry[KV_EXPIRY_BUCKETS];
         };
         uint16_t segment[KV_INDEX_PER_BASE]; /* INDEX: 0 = free, else owning stripe + 1 */
@@ -310,7 +324,7 @@ static inline uint64_t kv_item_bytes(const struct kv_item *it) {
 
 struct kv_geometry {
     uint64_t size, max_size;
-    uint64_t off_rows, off_stripes, off_dirs, off_pages, off_arena;
+    uint64_t off_rows, off_stripes, off_dirs, off_pages, off_arena, off_ghost;
     uint32_t rows, stripes, stripe_shift; /* stripe = home hash >> stripe_shift */
     uint32_t dir_bits;
     uint32_t base_shift; /* base page = 1 << base_shift bytes */
@@ -318,7 +332,8 @@ struct kv_geometry {
     uint32_t bases;      /* base pages within `size` at creation */
     uint32_t std_run;    /* base pages of an ordinary log page, power of two */
     uint32_t log_run_max;
-    uint32_t appenders;
+    uint32_t appenders; /* of the small queue */
+    uint32_t mains;     /* of main queues, after them; 0 if nobody is ever evicted */
     uint32_t cleaners;
     uint32_t zone; /* bases below this are left to the index while there is other memory */
     uint64_t index_per_base;
@@ -326,8 +341,20 @@ struct kv_geometry {
 
 /* false: the numbers are out of range */
 bool kv_geometry_make(const struct kv_config *config, struct kv_geometry *g);
-/* Base pages within a size of the segment. */
+/* The cleaners' own appender, the last. */
+static inline uint32_t kv_appender_own(const struct kv_geometry *g) {
+    return g->appenders + g->mains;
+}
+/* The main queue for items of this size: groups four times apart, the first below 256 B. */
+static inline uint32_t kv_queue_of(uint64_t bytes) {
+    uint32_t group = (63 - (uint32_t)__builtin_clzll(bytes | 64) - 6) / 2;
+    return 1 + (group < KV_QUEUES - 2 ? group : KV_QUEUES - 2);
+}
+/* Lines of the ghost that a store of this size may use. */
+uint32_t kv_geometry_ghost(const struct kv_geometry *g, uint64_t size);
+/* Base pages within a size of the segment, and those that lie below an offset. */
 uint32_t kv_geometry_bases(const struct kv_geometry *g, uint64_t size);
+uint32_t kv_geometry_bases_below(const struct kv_geometry *g, uint64_t offset);
 uint32_t kv_fingerprint(void);
 /* The number of appenders a machine with `cpus` processors should have. */
 uint32_t kv_geometry_appenders(uint64_t size, uint32_t cpus);

@@ -90,10 +90,29 @@ bool lock_regain(struct kv_handle *h) {
     (void)pthread_mutex_lock(&lock_fork_mutex); /* a child must not keep what is opened here */
     bool own = lock_own_file(h);
     int fd = own ? h->fd : lock_reopen(h);
-    if (fd >= 0)
+    if (!own && fd >= 0)
         kv_store_rel(&h->fd, fd);
     (void)pthread_mutex_unlock(&lock_fork_mutex);
     return own || (fd >= 0 && lock_hold(h));
+}
+
+bool lock_daemon(struct kv_handle *h) {
+    if (!lock_regain(h) || byte_lock(h->fd, KV_LOCK_DAEMON, F_WRLCK, F_OFD_SETLK, NULL) != 0)
+        return false;
+    h->own->daemon = 1;
+    kv_store_rlx(&kv_header_of(h)->daemon, kv_number(h));
+    FAULT(daemon_named);
+    return true;
+}
+
+bool lock_daemon_alive(struct kv_handle *h) {
+    struct flock f;
+    int fd = lock_own_file(h) ? h->fd : -1;
+    if (h->own->daemon)
+        return true;
+    if (fd < 0 || byte_lock(fd, KV_LOCK_DAEMON, F_WRLCK, F_OFD_GETLK, &f) != 0)
+        return false;
+    return f.l_type != F_UNLCK;
 }
 
 bool row_claim(struct kv_handle *h, uint32_t row) {

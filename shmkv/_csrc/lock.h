@@ -35,6 +35,7 @@ struct kv_own {
         uint32_t row;
         uint32_t pins; /* bit i: pin i is in use */
     } row[KV_OWN_ROWS];
+    uint32_t daemon;       /* 1: this process is the daemon */
     pthread_mutex_t mutex; /* guards row[1..], attach, fold; all zeros is unlocked */
     void *held[KV_HELD];   /* mappings that keep the descriptions of our byte locks open */
 };
@@ -51,6 +52,8 @@ struct kv_handle {
     int fd;             /* of the attachment's own open file description */
     uint64_t dev, ino;  /* of the segment's file: whose descriptor `fd` must be */
     uint64_t backed;    /* watermark as last seen: only rises */
+    uint32_t ghost;     /* lines of the ghost that are known to have memory */
+    void *work;         /* what who works ahead remembers (work.c); freed at close */
     uint64_t lock_timeout_ns;
     struct kv_own *own;
     struct kv_handle *next; /* all handles of the process, for fork */
@@ -70,6 +73,7 @@ struct kv_op {
     uint64_t written;
     int err;                 /* KV_OS: errno */
     bool tidied;             /* this operation has looked for a page to reuse */
+    bool roomed;             /* this operation has made room */
     uint32_t gift, gift_len; /* a run TAKEN for this operation's extent; gift_len 0 = none */
 };
 
@@ -116,6 +120,10 @@ void lock_let_go(struct kv_handle *h);
 int lock_reopen(const struct kv_handle *h);
 /* A descriptor again, where the program closed ours. false: there is none. */
 bool lock_regain(struct kv_handle *h);
+/* Become the daemon, until the end of the attachment; false: somebody is. */
+bool lock_daemon(struct kv_handle *h);
+/* Is there a daemon? Its number may be in the header, or be that of an earlier one. */
+bool lock_daemon_alive(struct kv_handle *h);
 /* Hold the byte of a dead row for folding. false: somebody lives there or folds it. */
 bool row_claim(struct kv_handle *h, uint32_t row);
 void row_unclaim(struct kv_handle *h, uint32_t row);

@@ -105,10 +105,11 @@ static PyObject *raise_system(struct py_store *self, const struct kv_op *op) {
 static const char *advice(kv_status s) {
     switch (s) {
     case KV_FULL:
-        return "is full and may not evict: delete items, or create it larger or with evict=True";
+        return "is full and may not evict: delete items, raise its size with resize(), or "
+               "create it with evict=True";
     case KV_TOOLARGE:
-        return "takes no item larger than an eighth of its memory: split the value or create the "
-               "store larger";
+        return "takes no item larger than an eighth of its memory: split the value or raise its "
+               "size with resize()";
     case KV_CORRUPT:
         return "holds bytes that no correct writer stores: run check(), then recreate it "
                "(on_corrupt=\"recreate\" at open, or shmkv.unlink)";

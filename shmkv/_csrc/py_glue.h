@@ -248,11 +248,14 @@ PyObject *many_set(struct py_store *, PyObject *const *, Py_ssize_t, PyObject *)
 PyObject *many_delete(struct py_store *, PyObject *);
 
 PyObject *whole_clear(struct py_store *, PyObject *);
+PyObject *whole_resize(struct py_store *, PyObject *);
 PyObject *whole_stats(struct py_store *, PyObject *);
 PyObject *whole_check(struct py_store *, PyObject *);
 PyObject *whole_geometry(struct py_store *, PyObject *);
 PyObject *whole_number(struct py_store *, PyObject *);
 PyObject *whole_compact(struct py_store *, PyObject *);
+PyObject *whole_work(struct py_store *, PyObject *);
+PyObject *whole_daemon(struct py_store *, PyObject *);
 
 PyObject *view_make(struct py_store *, PyObject *key);
 PyObject *view_raw(struct py_store *, PyObject *);

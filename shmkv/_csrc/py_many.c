@@ -158,6 +158,20 @@ PyObject *whole_clear(struct py_store *self, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
+/* False: beyond max_size, or less than there is. The words are Store.resize's. */
+PyObject *whole_resize(struct py_store *self, PyObject *size) {
+    struct py_op p;
+    unsigned long long wanted = PyLong_AsUnsignedLongLong(size);
+    if (wanted == (unsigned long long)-1 && PyErr_Occurred())
+        return NULL;
+    if (!op_begin_write(&p, self))
+        return NULL;
+    kv_status s = store_resize(&p.op, wanted);
+    if (s == KV_OK || s == KV_INVALID || s == KV_MISMATCH)
+        return PyBool_FromLong(s == KV_OK);
+    return op_fail(&p, s);
+}
+
 static bool put_number(PyObject *dict, const char *name, uint64_t value) {
     PyObject *n = PyLong_FromUnsignedLongLong(value);
     bool ok = n != NULL && PyDict_SetItemString(dict, name, n) == 0;
@@ -200,8 +214,13 @@ PyObject *whole_stats(struct py_store *self, PyObject *unused) {
         {"sets", t.stat[KV_STAT_SETS]},
         {"deletes", t.stat[KV_STAT_DELETES]},
         {"expired", t.stat[KV_STAT_EXPIRED]},
-        {"evictions", t.stat[KV_STAT_EVICTED] + t.stat[KV_STAT_EVICTED_INDEX]},
+        {"evictions",
+         t.stat[KV_STAT_EVICTED] + t.stat[KV_STAT_EVICTED_MAIN] + t.stat[KV_STAT_EVICTED_INDEX]},
+        {"evictions_small", t.stat[KV_STAT_EVICTED]},
+        {"evictions_main", t.stat[KV_STAT_EVICTED_MAIN]},
         {"evictions_index", t.stat[KV_STAT_EVICTED_INDEX]},
+        {"promoted", t.stat[KV_STAT_PROMOTED]},
+        {"returned", t.stat[KV_STAT_RETURNED]},
         {"refused_full", t.stat[KV_STAT_REFUSED_FULL]},
         {"refused_large", t.stat[KV_STAT_REFUSED_LARGE]},
         {"lock_recoveries", t.stat[KV_STAT_RECOVERIES]},
@@ -217,7 +236,17 @@ PyObject *whole_stats(struct py_store *self, PyObject *unused) {
         {"damage", t.damage},
         {"created_ms", t.created_ms},
     };
-    return DICT_OF(numbers);
+    PyObject *dict = DICT_OF(numbers), *ages = PyTuple_New(KV_QUEUES);
+    for (Py_ssize_t q = 0; ages != NULL && q < (Py_ssize_t)KV_QUEUES; q++) {
+        PyObject *age =
+            t.age_ms[q] == 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)t.age_ms[q] / 1000);
+        if (age == NULL || PyTuple_SetItem(ages, q, age) < 0)
+            Py_CLEAR(ages);
+    }
+    if (dict != NULL && (ages == NULL || PyDict_SetItemString(dict, "ages", ages) < 0))
+        Py_CLEAR(dict);
+    Py_XDECREF(ages);
+    return dict;
 }
 
 /* ---- check -------------------------------------------------------------------------------- */
@@ -305,6 +334,7 @@ PyObject *whole_geometry(struct py_store *self, PyObject *unused) {
         {"off_dirs", g->off_dirs},
         {"off_pages", g->off_pages},
         {"off_arena", g->off_arena},
+        {"off_ghost", g->off_ghost},
         {"rows", g->rows},
         {"stripes", g->stripes},
         {"stripe_shift", g->stripe_shift},
@@ -315,6 +345,7 @@ PyObject *whole_geometry(struct py_store *self, PyObject *unused) {
         {"std_run", g->std_run},
         {"log_run_max", g->log_run_max},
         {"appenders", g->appenders},
+        {"mains", g->mains},
         {"cleaners", g->cleaners},
         {"zone", g->zone},
         {"index_per_base", g->index_per_base},
@@ -337,6 +368,41 @@ PyObject *whole_number(struct py_store *self, PyObject *unused) {
         s = store_enter(&p.op); /* a fork child takes its row here */
     while (op_again(&p, s));
     return s == KV_OK ? PyLong_FromUnsignedLong(kv_number(p.op.h)) : op_fail(&p, s);
+}
+
+/* _work(budget_ms): (dead attachments met, pages freed, is there more to do at once). */
+PyObject *whole_work(struct py_store *self, PyObject *budget) {
+    struct py_op p;
+    struct kv_done done = {0};
+    kv_status s;
+    unsigned long ms = PyLong_AsUnsignedLong(budget);
+    if ((ms == (unsigned long)-1 && PyErr_Occurred()) || !op_begin_write(&p, self))
+        return NULL;
+    op_leave(&p.op);
+    do {
+        s = store_enter(&p.op);
+        if (s == KV_OK)
+            s = work_ahead(&p.op, (uint64_t)ms * 1000000, &done);
+    } while (op_again(&p, s));
+    if (s != KV_OK)
+        return op_fail(&p, s);
+    return Py_BuildValue("(IIN)", done.folded, done.freed, PyBool_FromLong(done.more));
+}
+
+/* _daemon(become): is there a daemon; with True: become it, and is that so. */
+PyObject *whole_daemon(struct py_store *self, PyObject *become) {
+    struct py_op p;
+    kv_status s;
+    int wanted = PyObject_IsTrue(become);
+    if (wanted < 0 || !op_begin(&p, self))
+        return NULL;
+    do
+        s = store_enter(&p.op);
+    while (op_again(&p, s));
+    if (s != KV_OK)
+        return op_fail(&p, s);
+    return PyBool_FromLong(wanted && !p.op.h->readonly ? lock_daemon(p.op.h)
+                                                       : lock_daemon_alive(p.op.h));
 }
 
 PyObject *whole_compact(struct py_store *self, PyObject *unused) {

@@ -116,10 +116,17 @@ static int fallocate_range(int fd, uint64_t from, uint64_t end) {
     return r;
 }
 
+uint64_t segment_ghost_bytes(const struct kv_handle *h) {
+    uint64_t bytes = (uint64_t)kv_load_rlx(&kv_header_of(h)->ghost) * KV_LINE;
+    uint64_t most = h->g.max_size - h->g.off_ghost;
+    return bytes < most ? bytes : most;
+}
+
 /* Does the file have memory up to here? Yes, if it cannot be asked. */
 static bool covered(const struct kv_handle *h, uint64_t mark) {
     struct stat st;
-    return !lock_same_file(h, h->fd, &st) || (uint64_t)st.st_blocks * 512 >= mark;
+    uint64_t ghost = segment_ghost_bytes(h) & ~(uint64_t)4095;
+    return !lock_same_file(h, h->fd, &st) || (uint64_t)st.st_blocks * 512 >= mark + ghost;
 }
 
 uint64_t segment_watermark(struct kv_handle *h) {
@@ -137,11 +144,13 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
         if (end <= seen)
             return KV_OK;
         /* In steps, but never beyond `size`; no step if memory is short. */
-        uint64_t limit = kv_load_rlx(&head->size);
+        uint64_t size = kv_load_rlx(&head->size), bases = kv_geometry_bases(&h->g, size);
+        uint64_t limit = h->g.off_arena + (bases << h->g.base_shift);
         uint64_t to = seen + KV_BACK_STEP > end ? seen + KV_BACK_STEP : end;
         to = to > limit && end <= limit ? limit : to;
-        if (to > h->g.max_size)
+        if (end > h->g.off_ghost)
             return KV_CORRUPT;
+        to = to < h->g.off_ghost ? to : h->g.off_ghost;
         if (!lock_regain(h)) { /* the number may be another file's by now */
             op->err = EBADF;
             return KV_OS;
@@ -162,6 +171,20 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
             return KV_CORRUPT; /* it only rises, and memory is there before it does */
         }
     }
+}
+
+/* Whoever meets a higher number asks for the memory again: what is there already costs nothing, and
+ * a damaged number does no harm. */
+bool segment_ghost(struct kv_handle *h, uint32_t lines) {
+    if (__builtin_expect(lines <= kv_load_rlx(&h->ghost), 1))
+        return true;
+    uint64_t bytes = (uint64_t)lines * KV_LINE;
+    if (h->readonly || bytes > h->g.max_size - h->g.off_ghost || (lines & (lines - 1)) != 0 ||
+        !lock_regain(h) || fallocate_range(h->fd, h->g.off_ghost, h->g.off_ghost + bytes) != 0)
+        return false;
+    FAULT(ghost_backed);
+    kv_store_rlx(&h->ghost, lines);
+    return true;
 }
 
 /* ---- creation ----------------------------------------------------------------------------- */
@@ -208,7 +231,8 @@ static kv_status initialise(struct kv_handle *h, const struct kv_open *how) {
     /* The index pages' place, what is withheld for cleaners, and a page for every appender. */
     uint64_t least = h->g.zone + (2ull * h->g.cleaners + h->g.appenders + 2) * h->g.std_run;
     uint64_t first = h->g.off_arena + (least << h->g.base_shift);
-    first = first > c->size ? c->size : first;
+    uint64_t most = h->g.off_arena + ((uint64_t)h->g.bases << h->g.base_shift);
+    first = first > most ? most : first;
     if (ftruncate(h->fd, 0) != 0)
         return KV_OS;
     FAULT(create_emptied);
@@ -417,5 +441,6 @@ void segment_close(struct kv_handle *h) {
     }
     if (lock_own_file(h))
         (void)close(h->fd);
+    free(h->work);
     free(h);
 }

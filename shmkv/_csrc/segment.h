@@ -41,6 +41,11 @@ kv_status segment_twin(const struct kv_handle *h, struct kv_handle **out);
  */
 kv_status segment_back(struct kv_op *op, uint64_t end);
 
+/* Make lines of the ghost usable; false: there is no memory for them, or no such lines. */
+bool segment_ghost(struct kv_handle *h, uint32_t lines);
+/* Bytes of the ghost in use. */
+uint64_t segment_ghost_bytes(const struct kv_handle *h);
+
 /* After fork, in the child: a descriptor of its own. The at-fork handler has tried; this is the
  * rest. */
 kv_status segment_adopt(struct kv_handle *h);

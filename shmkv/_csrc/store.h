@@ -14,7 +14,7 @@
 #ifndef KV_STORE_H
 #define KV_STORE_H
 
-#include "evict.h"
+#include "work.h"
 
 #define KV_PIN_BYTES                                                                               \
     32768u /* values longer than this are copied from behind a pin, without the GIL */
@@ -117,6 +117,11 @@ struct kv_clear {
  * `clear`. */
 kv_status store_clear(struct kv_op *op, struct kv_clear *clear);
 
+/* Raises the present size, for everybody at once; what is that large already is left. Nothing is
+ * backed by it, nobody is waited for, and no row is needed: no store_enter. KV_INVALID: no multiple
+ * of 4096, or beyond max_size. KV_MISMATCH: it has more, and never shrinks. */
+kv_status store_resize(struct kv_op *op, uint64_t size);
+
 struct kv_cursor {
     uint32_t stripe, dir, bucket;
     uint32_t
@@ -134,6 +139,7 @@ struct kv_stats {
     uint64_t stat[KV_STATS];
     uint32_t attached, rows, nospace, damage;
     uint64_t created_ms;
+    uint64_t age_ms[KV_QUEUES]; /* of the oldest page of each queue, by its opening; 0 = no page */
 };
 void store_stats(struct kv_handle *h, struct kv_stats *out);
 

@@ -1,15 +1,11 @@
 /* store_scan.c: what concerns the whole store: length, clear, scan, totals. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "clock.h"
 #include "store.h"
 
-uint64_t store_len(struct kv_handle *h) {
-    uint64_t n = 0;
-    for (uint32_t s = 0; s < h->g.stripes; s++)
-        n += kv_load_rlx(&stripe_at(h, s)->count);
-    return n;
-}
+uint64_t store_len(struct kv_handle *h) { return victim_items(h); }
 
 /* ---- clear -------------------------------------------------------------------------------- */
 
@@ -217,11 +213,12 @@ kv_status store_scan(struct kv_op *op, struct kv_cursor *cursor, kv_show *show, 
 void store_stats(struct kv_handle *h, struct kv_stats *out) {
     const struct kv_header *head = kv_header_of(h);
     uint64_t now = kv_clock_ms(), base = 1ULL << h->g.base_shift;
-    *out = (struct kv_stats){.items = store_len(h),
+    uint64_t ghost = segment_ghost_bytes(h);
+    *out = (struct kv_stats){.items = victim_items(h),
                              .live_bytes = victim_live_bytes(h),
                              .size = kv_load_rlx(&head->size),
                              .max_size = h->g.max_size,
-                             .backed_bytes = segment_watermark(h),
+                             .backed_bytes = segment_watermark(h) + ghost,
                              .arena_bytes = arena_bytes(h),
                              .rows = h->g.rows,
                              .nospace = kv_load_rlx(&head->nospace),
@@ -234,9 +231,16 @@ void store_stats(struct kv_handle *h, struct kv_stats *out) {
         for (uint32_t i = 0; i < KV_STATS; i++)
             out->stat[i] += kv_load_rlx(&row->stat[i]);
     }
+    uint64_t oldest[KV_QUEUES];
+    memset(oldest, 0xFF, sizeof oldest);
     for (uint32_t i = 0, limit = arena_bases(h); i < limit;) {
-        uint64_t w = page_word(h, i);
-        uint32_t state = kv_page_state(w), run = page_run(w);
+        uint64_t w = page_word(h, i), birth = kv_load_rlx(&page_at(h, i)->birth);
+        uint32_t state = kv_page_state(w), run = page_run(w), queue = kv_page_queue(w);
+        if ((state == KV_OPEN || state == KV_CLOSED) && birth < oldest[queue]) {
+            uint64_t opened = kv_load_rlx(&page_at(h, i)->opened_ms);
+            oldest[queue] = birth;
+            out->age_ms[queue] = opened < now ? now - opened : 1;
+        }
         if (state == KV_FREE)
             out->free_bytes += base;
         else if (state == KV_INDEX)

@@ -41,17 +41,38 @@ static kv_status check_size(struct kv_op *op, const struct kv_key *key, const st
     return KV_OK;
 }
 
-/* Space for the item, making room as often as it takes. */
-static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_item *it,
-                            uint64_t deadline_ms, struct kv_place *place) {
+/* What replaces an item of a main queue goes there, too, and so does what left unread a short while
+ * ago; the rest is new and starts in the small queue. The look is without a lock: a hint. */
+static uint32_t choose_appender(struct kv_op *op, uint32_t s, const struct kv_key *key,
+                                uint64_t bytes) {
     struct kv_handle *h = op->h;
-    kv_status r = arena_append(op, s % h->g.appenders, it, deadline_ms, place);
+    struct kv_slot slot;
+    if (h->g.mains == 0)
+        return s % h->g.appenders;
+    bool main;
+    if (table_find(h, s, key, &slot) == KV_OK) {
+        main = arena_queue(h, slot.ref) != 0;
+    } else {
+        main = ghost_take(h, key->hash);
+        if (main)
+            row_count(h, KV_STAT_RETURNED, 1);
+    }
+    return main ? arena_main(h, bytes) : s % h->g.appenders;
+}
+
+/* Space for the item, making room as often as it takes. */
+static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_key *key,
+                            const struct kv_item *it, uint64_t deadline_ms,
+                            struct kv_place *place) {
+    struct kv_handle *h = op->h;
+    uint32_t appender = choose_appender(op, s, key, kv_item_bytes(it));
+    kv_status r = arena_append(op, appender, 0, it, deadline_ms, place);
     for (uint32_t round = 0; r == KV_NOPAGE; round++) {
         r = op->tidied ? evict_make_room(op, kv_item_bytes(it)) : evict_tidy(op);
         if (r == KV_OK && round >= KV_PATIENT_ROUNDS && lock_pass_deadline(op))
             r = KV_BUSY; /* others take what we gain */
         if (r == KV_OK)
-            r = arena_append(op, s % h->g.appenders, it, deadline_ms, place);
+            r = arena_append(op, appender, 0, it, deadline_ms, place);
     }
     evict_end(op);
     if (r == KV_FULL)
@@ -155,7 +176,8 @@ static kv_status publish_locked(struct kv_op *op, uint32_t s, struct publication
         return r;
     if (found) {
         overwrite_locked(op, s, p, &slot);
-        row_count(op->h, KV_STAT_EXPIRED, expired);
+        if (expired)
+            row_count(op->h, KV_STAT_EXPIRED, 1);
         return KV_OK;
     }
     do
@@ -204,7 +226,7 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
     item_describe(key, value, deadline_ms, &it);
     if (mode == KV_PUT_TOUCH)
         it.version = token->version;
-    r = find_place(op, s, &it, deadline_ms, &place);
+    r = find_place(op, s, key, &it, deadline_ms, &place);
     if (r != KV_OK)
         return r;
     fill_item(h, &place, &it, key, value, deadline_ms);

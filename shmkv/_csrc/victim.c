@@ -10,32 +10,46 @@ uint64_t victim_live_bytes(struct kv_handle *h) {
     return sum;
 }
 
+uint64_t victim_items(struct kv_handle *h) {
+    uint64_t sum = 0;
+    for (uint32_t s = 0; s < h->g.stripes; s++)
+        sum += kv_load_rlx(&stripe_at(h, s)->count);
+    return sum;
+}
+
+#define KV_SMALL_SHARE 10u /* the small queue has a tenth */
+#define KV_DIRTY_SHARE 7u  /* a page with so much garbage goes before items leave */
+
 /* ---- choosing ----------------------------------------------------------------------------- */
 
 struct census {
-    uint32_t oldest, dirtiest; /* heads, or KV_NO_BASE */
-    uint64_t oldest_birth;
+    uint32_t oldest[KV_QUEUES]; /* heads, or KV_NO_BASE */
+    uint64_t birth[KV_QUEUES];  /* theirs */
+    uint32_t dirtiest;
     uint64_t dirt, dirt_of; /* garbage and size of the dirtiest, granules */
     uint64_t expired;       /* garbage beyond what is counted dead, granules */
+    uint32_t small, all;    /* base pages of the small queue, of all but the index */
     uint32_t freed;         /* pages that came out of limbo */
     uint32_t closed;        /* candidates seen, blocked ones too */
 };
 
-static void census_page(struct episode *ep, struct census *c, uint32_t head, uint32_t run,
+static void census_page(struct episode *ep, struct census *c, uint32_t head, uint64_t w,
                         uint64_t now) {
     struct kv_handle *h = ep->op->h;
     struct kv_page *p = page_at(h, head);
     uint64_t garbage = page_garbage(h, head, now), dead = kv_load_rlx(&p->dead);
-    uint64_t birth = kv_load_rlx(&p->birth), size = (uint64_t)run * base_granules(h);
+    uint64_t birth = kv_load_rlx(&p->birth), size = (uint64_t)page_run(w) * base_granules(h);
+    uint32_t queue = kv_page_queue(w);
+    bool open = kv_page_state(w) == KV_OPEN;
     c->expired += garbage > dead ? garbage - dead : 0;
-    c->closed++;
+    c->closed += !open;
     if (is_blocked(ep, head))
         return;
-    if (c->oldest == KV_NO_BASE || birth < c->oldest_birth) {
-        c->oldest = head;
-        c->oldest_birth = birth;
+    if (c->oldest[queue] == KV_NO_BASE || birth < c->birth[queue]) {
+        c->oldest[queue] = head;
+        c->birth[queue] = birth;
     }
-    if (c->dirtiest == KV_NO_BASE || garbage * c->dirt_of > c->dirt * size) {
+    if (!open && (c->dirtiest == KV_NO_BASE || garbage * c->dirt_of > c->dirt * size)) {
         c->dirtiest = head;
         c->dirt = garbage;
         c->dirt_of = size;
@@ -56,13 +70,18 @@ static void census_take(struct episode *ep, struct census *c) {
     struct kv_handle *h = ep->op->h;
     uint32_t limit = arena_usable(h);
     uint64_t now = kv_clock_ms();
-    *c = (struct census){.oldest = KV_NO_BASE, .dirtiest = KV_NO_BASE};
+    *c = (struct census){.dirtiest = KV_NO_BASE};
+    for (uint32_t q = 0; q < KV_QUEUES; q++)
+        c->oldest[q] = KV_NO_BASE;
     for (uint32_t i = 0; i < limit;) {
         uint64_t w = page_word(h, i);
-        uint32_t run = page_run(w);
-        if (kv_page_state(w) == KV_CLOSED)
-            census_page(ep, c, i, run, now);
-        else if (kv_page_state(w) == KV_LIMBO && clean_limbo(h, i, w)) {
+        uint32_t run = page_run(w), state = kv_page_state(w);
+        c->all += state == KV_INDEX ? 0 : run;
+        if ((state == KV_CLOSED || state == KV_OPEN) && kv_page_queue(w) == 0)
+            c->small += run;
+        if (state == KV_CLOSED || (state == KV_OPEN && h->g.mains != 0))
+            census_page(ep, c, i, w, now);
+        else if (state == KV_LIMBO && clean_limbo(h, i, w)) {
             arena_give(h, i, kv_number(h));
             c->freed++;
         } else if (census_dead(ep, i, w)) {
@@ -72,21 +91,40 @@ static void census_take(struct episode *ep, struct census *c) {
     }
 }
 
+/* The page whose items leave: of the small queue while that has more than its tenth; else the
+ * oldest of the main queue with the largest age x sqrt(size of its items), where queue 1 + g holds
+ * sizes of 4^g. */
+static uint32_t choose_oldest(struct kv_handle *h, const struct census *c) {
+    uint64_t now = kv_load_rlx(&kv_header_of(h)->next_birth), best = 0;
+    uint32_t head = KV_NO_BASE;
+    if (c->small * KV_SMALL_SHARE > c->all && c->oldest[0] != KV_NO_BASE)
+        return c->oldest[0];
+    for (uint32_t q = 1; q < KV_QUEUES; q++) {
+        uint64_t age = (now > c->birth[q] ? now - c->birth[q] : 1) << (q - 1);
+        if (c->oldest[q] == KV_NO_BASE || age <= best)
+            continue;
+        best = age;
+        head = c->oldest[q];
+    }
+    return head == KV_NO_BASE ? c->oldest[0] : head;
+}
+
 /* KV_OK with a page and a mode; KV_FULL; KV_AGAIN: all candidates are blocked for now. */
 static kv_status choose_victim(struct episode *ep, const struct census *c, uint32_t *head,
                                enum clean_mode *mode) {
     struct kv_handle *h = ep->op->h;
     bool evicting = h->options & KV_OPT_EVICT;
     uint64_t live = victim_live_bytes(h), expired = c->expired * KV_GRANULE;
+    ghost_fit(h, victim_items(h));
     live = live > expired ? live - expired : 0;
-    uint64_t share = !evicting ? 64 : victim_below_watermark(h, live) ? 32 : 5;
+    uint64_t share = !evicting ? 64 : victim_below_watermark(h, live) ? 32 : KV_DIRTY_SHARE;
     if (!(evicting && ep->no_place) && c->dirtiest != KV_NO_BASE && c->dirt * share >= c->dirt_of) {
         *head = c->dirtiest;
         *mode = KEEP_LIVE;
         return KV_OK;
     }
-    if (evicting && c->oldest != KV_NO_BASE) {
-        *head = c->oldest;
+    *head = evicting ? choose_oldest(h, c) : KV_NO_BASE;
+    if (*head != KV_NO_BASE) {
         *mode = MAY_EVICT;
         return KV_OK;
     }
@@ -95,7 +133,7 @@ static kv_status choose_victim(struct episode *ep, const struct census *c, uint3
 
 /* Nothing closed to clean: close what is open. Small stores, or many appenders. */
 kv_status victim_close_open(struct kv_op *op) {
-    for (uint32_t k = 0; k <= op->h->g.appenders; k++) {
+    for (uint32_t k = 0; k <= kv_appender_own(&op->h->g); k++) {
         kv_status r = arena_close(op, k, KV_NO_BASE);
         if (r != KV_OK)
             return r;
@@ -103,7 +141,6 @@ kv_status victim_close_open(struct kv_op *op) {
     return KV_OK;
 }
 
-/* Clean one page into the pool. */
 /* Nothing to choose, or nothing that is not blocked. KV_AGAIN: look again; KV_OK: there may be
  * room. */
 static kv_status victim_wanting(struct episode *ep, kv_status why) {
@@ -122,6 +159,17 @@ static kv_status victim_wanting(struct episode *ep, kv_status why) {
     return r == KV_OK ? KV_AGAIN : r;
 }
 
+/* The oldest page of its queue may still be open, where few items of its size are written. */
+static bool close_old(struct episode *ep, uint32_t head) {
+    struct kv_handle *h = ep->op->h;
+    uint64_t w = page_word(h, head);
+    if (kv_page_state(w) != KV_OPEN || kv_page_owner(w) > kv_appender_own(&h->g))
+        return false;
+    if (arena_close(ep->op, kv_page_owner(w), head) != KV_OK || page_word(h, head) == w)
+        block(ep, head); /* its appender's owner is stopped, or knows nothing of it */
+    return true;
+}
+
 kv_status victim_step(struct episode *ep) {
     struct kv_op *op = ep->op;
     for (;;) {
@@ -138,6 +186,8 @@ kv_status victim_step(struct episode *ep) {
                 continue;
             return r;
         }
+        if (mode == MAY_EVICT && (close_old(ep, head) || clean_spare(ep, head) == KV_OK))
+            continue;
         r = clean_page(ep, head, mode);
         if (r == KV_OK)
             arena_give(op->h, head, kv_number(op->h));
@@ -148,5 +198,22 @@ kv_status victim_step(struct episode *ep) {
             ep->no_place = true; /* from now on items may leave: every page counts again */
             unblock_all(ep);
         }
+    }
+}
+
+kv_status victim_dirty(struct episode *ep, uint32_t share) {
+    for (;;) {
+        struct census c;
+        census_take(ep, &c);
+        if (c.freed > 0)
+            return KV_OK;
+        if (c.dirtiest == KV_NO_BASE || c.dirt * share < c.dirt_of)
+            return KV_FULL;
+        kv_status r = clean_page(ep, c.dirtiest, KEEP_LIVE);
+        if (r == KV_OK)
+            arena_give(ep->op->h, c.dirtiest, kv_number(ep->op->h));
+        if (r != KV_AGAIN && r != KV_NOPAGE)
+            return r;
+        block(ep, c.dirtiest);
     }
 }

@@ -104,7 +104,7 @@ static kv_status window_page(struct episode *ep, struct window *win, uint32_t i,
             win->held[head - win->from] = 1;
         return r == KV_NOPAGE ? KV_AGAIN : r;
     }
-    if (kv_page_state(w) == KV_OPEN && kv_page_owner(w) <= h->g.appenders) {
+    if (kv_page_state(w) == KV_OPEN && kv_page_owner(w) <= kv_appender_own(&h->g)) {
         r = arena_close(op, kv_page_owner(w), head);
         if (r == KV_BUSY) /* its appender's owner is stopped: another window */
             block(ep, head);

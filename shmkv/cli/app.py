@@ -31,7 +31,9 @@ VERBS = {
     "export": "streams",
     "import": "streams",
     "check": "stores",
+    "daemon": "daemons",
     "replay": "replaying",
+    "resize": "stores",
     "rm": "stores",
     "doctor": "checkup",
 }

@@ -1,4 +1,4 @@
-"""The verbs on whole stores: ls, info, stats, check, rm.
+"""The verbs on whole stores: ls, info, stats, check, resize, rm.
 
 Owns: how stores, their state and their totals are shown.
 
@@ -179,12 +179,19 @@ def stats_(call: Call, exact: bool, as_json: bool) -> None:
     """Print the totals of a store since it was created."""
     call.take("")
     with call.open(readonly=True) as store:
-        totals = store.stats().as_dict()
+        stats = store.stats()
+    totals = stats.as_dict()
     if as_json:
         output.json(totals)
         return
     asked = totals["hits"] + totals["misses"]
-    shown = [("hit_ratio", f"{totals['hits'] / asked:.4f}" if asked else "-")]
+    shown = [
+        ("hit_ratio", f"{totals['hits'] / asked:.4f}" if asked else "-"),
+        ("copied_per_byte", f"{stats.copied_per_byte:.2f}"),
+    ]
+    for queue, age in enumerate(totals.pop("ages")):
+        if age is not None:
+            shown.append((f"age_main_{queue}" if queue else "age_small", f"{age:.1f} s"))
     for name, value in totals.items():
         if name in SIZES or name.startswith("bytes_"):
             shown.append((name, size(value, exact)))
@@ -227,6 +234,28 @@ def check_(call: Call, fold: bool, as_json: bool) -> None:
         output.line(f"{report.problem_count} problems")
     if not report:
         raise click.exceptions.Exit(1)
+
+
+# ---- resize -------------------------------------------------------------------------------------
+
+
+@verb("resize", "SIZE")
+def resize_(call: Call) -> None:
+    """Raise the size of a store while it is in use.
+
+    SIZE is 256MiB, 1g or bytes, at most the max_size of creation (see info).
+    All processes have it at once; memory is taken as the store fills. A store
+    never shrinks.
+    """
+    try:
+        wanted = config.parse_size(call.take("SIZE")[0])
+    except ValueError as error:
+        refuse(str(error))
+    with call.open() as store:
+        try:
+            store.resize(wanted)
+        except ValueError as error:
+            raise output.Failure(str(error)) from error
 
 
 # ---- rm -----------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ Owns: `decode(buffer) -> Segment`. The buffer is the whole file of a segment: by
 memoryview or an mmap. Values are not copied: an item holds a memoryview of its value, so the buffer
 lives as long as the result.
 
-Promises: reads only, and only below the watermark; bytes beyond it are not backed by memory. Bytes
-that cannot be a segment raise `DecodeError`. Damage further in never does: what cannot be
-read stands as `Damaged` in its place, with the reason. Every loop is bounded by the geometry.
+Promises: reads only, and only below the watermark and in the ghost's lines in use; other bytes are
+not backed by memory. Bytes that cannot be a segment raise `DecodeError`. Damage further in never
+does: what cannot be read stands as `Damaged` in its place, with the reason. Every loop is bounded
+by the geometry.
 
 Does not: judge (`problems.py`), lock, or wait. A segment that others write into while it is read
 shows a mixture of moments: decode a copy made while nobody writes, if the whole must be exact.
@@ -36,6 +37,7 @@ from shmkv.inspect.layout import (
     INDEX_PAGE,
     ITEM,
     LAYOUT_VERSION,
+    LINE,
     MAGIC,
     NAMESPACE_AT,
     OPTION_EVICT,
@@ -87,7 +89,9 @@ def decode(buffer: Buffer) -> Segment:
     if not geometry.off_arena <= header.watermark <= geometry.max_size:
         raise DecodeError(f"the watermark {header.watermark} lies outside the arena")
     reader = _Reader(view, header, geometry)
-    return Segment(header, geometry, reader.rows(), reader.stripes(), reader.pages())
+    return Segment(
+        header, geometry, reader.rows(), reader.stripes(), reader.pages(), reader.ghost()
+    )
 
 
 def _header(view: memoryview) -> Header:
@@ -128,6 +132,12 @@ class _Reader:
         at = self.g.off_rows
         read = (ROW.read(self.view, at + i * ROW.size) for i in range(self.g.rows))
         return tuple(Row(index=i, **fields) for i, fields in enumerate(read))
+
+    def ghost(self) -> memoryview:
+        lines = self.header.ghost
+        if lines & (lines - 1) or lines > self.g.ghost_within(self.header.size):
+            lines = 0
+        return self.view[self.g.off_ghost : self.g.off_ghost + lines * LINE]
 
     # ---- items ---------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
-"""Where the parts of a segment begin, and where a key belongs.
+"""Where the parts of a segment begin, and where a key and an item belong.
 
-Owns: the geometry as a pure function of a store's configuration, and the meaning of the bits of a
-key's hash. An attacher trusts no stored offset but computes these; so does the decoder.
+Owns: the geometry as a pure function of a store's configuration, the meaning of the bits of a key's
+hash, and the main queue of a size. An attacher trusts no stored offset but computes these; so does
+the decoder.
 
 Promises: the same numbers as `_csrc/layout.c` and `_csrc/hash.h`, by a writing of its own.
 
@@ -18,11 +19,15 @@ import xxhash
 from shmkv.inspect.layout import (
     BUCKETS,
     CLEANERS,
+    GHOST_SHARE,
     GRANULE,
     HEADER_BYTES,
     INDEX_BYTES,
     LINE,
+    MAINS,
+    OPTION_EVICT,
     PAGE,
+    QUEUES,
     ROW,
     STRIPE,
     round_up,
@@ -44,6 +49,8 @@ class Hash(NamedTuple):
     bucket: int
     stride: int
     tag: int
+    ghost: int  # its fingerprint there
+    ghost_line: int  # of as many lines as are in use
 
     @classmethod
     def of(cls, key: bytes, seed: int, geometry: Geometry) -> Hash:
@@ -56,6 +63,8 @@ class Hash(NamedTuple):
             bucket=h >> 8 & BUCKETS - 1,
             stride=(h >> 14 & 31) << 1 | 1,
             tag=h & 0xFF,
+            ghost=h >> 20 & 0xFFFF or 1,
+            ghost_line=h >> 36,
         )
 
     def path(self) -> list[int]:
@@ -87,6 +96,7 @@ class Geometry:
     off_dirs: int
     off_pages: int
     off_arena: int
+    off_ghost: int
     rows: int
     stripes: int
     stripe_shift: int
@@ -97,6 +107,7 @@ class Geometry:
     std_run: int
     log_run_max: int
     appenders: int
+    mains: int
     cleaners: int
     zone: int
     index_per_base: int
@@ -120,8 +131,33 @@ class Geometry:
         return (at - self.off_arena) >> self.base_shift
 
     def bases_within(self, size: int) -> int:
-        """Base pages within a size of the segment."""
-        return min(max(size - self.off_arena, 0) >> self.base_shift, self.bases_max)
+        """Base pages within a size of the segment, the ghost's share left out."""
+        end = size - _ghost(size, self.mains) * LINE
+        return min(max(end - self.off_arena, 0) >> self.base_shift, self.bases_max)
+
+    def ghost_within(self, size: int) -> int:
+        """Lines of the ghost that a store of this size may use."""
+        return _ghost(size, self.mains)
+
+    @property
+    def appender_own(self) -> int:
+        """The cleaners' own appender, the last."""
+        return self.appenders + self.mains
+
+    def appender_queue(self, appender: int) -> int:
+        """The queue of an appender's pages."""
+        main = self.appenders <= appender < self.appender_own
+        return appender - self.appenders + 1 if main else 0
+
+    def is_extent(self, size: int) -> bool:
+        """Does an item of so many bytes have pages of its own?"""
+        bases = -(-size // self.base_bytes)
+        return size > 4 * self.base_bytes or bases > self.log_run_max
+
+    def main_of(self, size: int) -> int:
+        """The main queue for an item of so many bytes; 0 in a store that has none."""
+        most = QUEUES - 1 if self.is_extent(size) else self.mains
+        return min(queue_of(size), most) if self.mains else 0
 
 
 def geometry_of(c: Config) -> Geometry | None:
@@ -138,8 +174,11 @@ def geometry_of(c: Config) -> Geometry | None:
     off_dirs = off_stripes + stripes * STRIPE.size
     off_pages = round_up(off_dirs + (stripes << dir_bits) * 4, LINE)
     off_arena = round_up(off_pages + (c.max_size >> base_shift) * PAGE.size, 1 << base_shift)
-    bases_max = (c.max_size - off_arena) >> base_shift
-    bases = min(max(c.size - off_arena, 0) >> base_shift, bases_max)
+    mains = MAINS if c.options & OPTION_EVICT else 0
+    off_ghost = (c.max_size - _ghost(c.max_size, mains) * LINE) // 4096 * 4096
+    bases_max = (off_ghost - off_arena) >> base_shift
+    end = c.size - _ghost(c.size, mains) * LINE
+    bases = min(max(end - off_arena, 0) >> base_shift, bases_max)
     std_run = _clamp(_power_near(bases // 256), 1, 16)
     index_per_base = (1 << base_shift) // INDEX_BYTES
     zone = max(bases // 16, -(-stripes // index_per_base))
@@ -153,6 +192,7 @@ def geometry_of(c: Config) -> Geometry | None:
         off_dirs=off_dirs,
         off_pages=off_pages,
         off_arena=off_arena,
+        off_ghost=off_ghost,
         rows=rows,
         stripes=stripes,
         stripe_shift=64 - (stripes.bit_length() - 1),
@@ -163,10 +203,21 @@ def geometry_of(c: Config) -> Geometry | None:
         std_run=std_run,
         log_run_max=_clamp(bases // 64, std_run, 16),
         appenders=c.appenders,
+        mains=mains,
         cleaners=_clamp(bases // std_run // 256, 2, CLEANERS),
         zone=zone,
         index_per_base=index_per_base,
     )
+
+
+def queue_of(size: int) -> int:
+    """The main queue for items of so many bytes: groups four times apart, the first below 256."""
+    group = (max(size, 64).bit_length() - 7) // 2
+    return min(1 + group, QUEUES - 1)
+
+
+def _ghost(size: int, mains: int) -> int:
+    return size // GHOST_SHARE // LINE if mains else 0
 
 
 def _dir_bits(max_size: int, stripes: int) -> int:

@@ -1,6 +1,7 @@
 """Where everything lies in a segment, said a second time and independently of the C core.
 
-Owns: the structures of layout version 1 as tables of offsets, the codes in them, the fingerprint.
+Owns: the structures of the layout as tables of offsets, the codes in them, the fingerprint, and the
+version of all this.
 
 Promises: nothing here is generated from or shared with `_csrc/layout.h`. Two writings of one layout
 that agree (tests/layout compares them) are worth more than one; when the layout changes, both do,
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAGIC = 0x31564B4D48535F5F
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 LINE = 64
 GRANULE = 16
 HEADER_BYTES = 4096
@@ -27,7 +28,11 @@ BUCKETS = 64
 SLOTS = 12
 RESERVATIONS = 8
 PINS = 32
-APPENDERS = 16
+APPENDERS = 16  # places: of the small queue, of main queues, the cleaners' own
+MAINS = 6  # main queues that have an appender
+QUEUES = 16  # 0: the small queue; from 1: main queues by the size of their items
+GHOST_SHARE = 128  # this part of a store's size, at most, remembers who left
+GHOST_LINE = 32  # fingerprints of 16 bits in a line, the newest first; 0 = nobody
 CLEANERS = 8
 WAIT_WORDS = 64
 INDEX_PER_BASE = 16
@@ -89,6 +94,7 @@ class Flag(enum.IntFlag):
 
 
 FLAGS = 0x1F  # all that may be set
+STATS_MAX = 24  # places; the last ones are spare
 STATS = (
     "hits",
     "misses",
@@ -106,6 +112,9 @@ STATS = (
     "cleaned",
     "splits",
     "retries",
+    "evicted_main",
+    "promoted",
+    "returned",
 )
 
 
@@ -154,6 +163,8 @@ HEADER = Record(
         "nospace": (104, "I"),
         "damage": (108, "I"),
         "tidy_hint": (112, "I"),
+        "ghost": (116, "I"),
+        "daemon": (120, "I"),
         "next_birth": (128, "Q"),
         "wait": (256, "64I"),
         "cleaners": (512, "512s"),
@@ -183,7 +194,7 @@ ROW = Record(
         "reservation": (64, "8I"),
         "replaced": (96, "8I"),
         "pin": (128, "32I"),
-        "stat": (256, "16Q"),
+        "stat": (256, "24Q"),
     },
 )
 STRIPE = Record(

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shmkv.inspect.geometry import Config, Geometry
-from shmkv.inspect.layout import STATS, Flag, State, Type
+from shmkv.inspect.geometry import Config, Geometry, Hash
+from shmkv.inspect.layout import GHOST_LINE, LINE, STATS, Flag, State, Type
 
 
 class Appender(NamedTuple):
@@ -40,6 +40,8 @@ class Header:
     nospace: int
     damage: int
     tidy_hint: int
+    ghost: int  # lines in use
+    daemon: int  # number of the attachment that was the daemon last, for messages
     next_birth: int
     wait: tuple[int, ...]
     cleaners: tuple[int, ...]
@@ -169,7 +171,7 @@ class Page:
 
     @property
     def queue(self) -> int:
-        """The queue it belongs to."""
+        """The queue it belongs to: 0 the small one, from 1 the main ones by size."""
         return self.word >> 4 & 15
 
     @property
@@ -187,6 +189,7 @@ class Segment:
     rows: tuple[Row, ...]
     stripes: tuple[Stripe, ...]
     pages: tuple[Page, ...]  # heads, in the order of memory, up to the present size
+    ghost: memoryview  # its lines in use; empty too if their number makes no sense
 
     def slots(self) -> Iterator[Slot]:
         """All slots in use, each once."""
@@ -200,8 +203,16 @@ class Segment:
 
     def totals(self) -> dict[str, int]:
         """Sums over the rows' counters, by name."""
-        columns = zip(*(row.stat for row in self.rows), strict=True)
+        columns = zip(*(row.stat[: len(STATS)] for row in self.rows), strict=True)
         return dict(zip(STATS, map(sum, columns), strict=True))
+
+    def remembers(self, key: bytes) -> bool:
+        """Does the ghost hold the fingerprint of this key? Another's may be the same."""
+        if not self.ghost:
+            return False
+        home = Hash.of(key, self.header.config.seed, self.geometry)
+        at = home.ghost_line % (len(self.ghost) // LINE) * LINE
+        return home.ghost in struct.unpack_from(f"<{GHOST_LINE}H", self.ghost, at)
 
     def bases(self, *states: State) -> int:
         """Base pages whose heads are in one of these states."""

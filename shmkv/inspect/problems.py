@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 from shmkv.inspect.geometry import Hash
 from shmkv.inspect.layout import (
@@ -78,9 +79,16 @@ class _Facts:
 def _header(f: _Facts) -> Iterator[str]:
     if f.head.index_high > f.g.bases_max:
         yield f"header: index_high {f.head.index_high} is beyond base {f.g.bases_max}"
+    lines, most = f.head.ghost, f.g.ghost_within(f.head.size)
+    if lines & (lines - 1):
+        yield f"header: the ghost has {lines} lines, no power of two"
+    if lines > most:
+        yield f"header: the ghost has {lines} lines, there is room for {most}"
     for k, appender in enumerate(f.head.appenders):
         if appender.current > f.g.bases_max:
             yield f"appender {k}: its page {appender.current - 1} is beyond base {f.g.bases_max}"
+        elif k > f.g.appender_own and any(appender):
+            yield f"appender {k}: in use, but the last one is {f.g.appender_own}"
 
 
 def _rows(f: _Facts) -> Iterator[str]:
@@ -265,6 +273,8 @@ def _page(f: _Facts, page: Page) -> Iterator[str]:
         yield f"{name}: an index page of run {page.run}; index_high is {f.head.index_high}"
     if page.state == State.OPEN:
         yield from _open(f, page)
+    else:
+        yield from _queue(f, page)
     if page.state in WHOLE:
         for i, word in enumerate(page.interior, 1):
             if word & 15 != State.INTERIOR or word >> 8 & 0xFFFFFF != i:
@@ -274,12 +284,31 @@ def _page(f: _Facts, page: Page) -> Iterator[str]:
 
 
 def _open(f: _Facts, page: Page) -> Iterator[str]:
-    if page.owner > f.g.appenders:
+    if page.owner > f.g.appender_own:
         yield f"page {page.base}: open for appender {page.owner}, which is none"
         return
     appender = f.head.appenders[page.owner]
     if not appender.lock and appender.current != page.base + 1:
         yield f"page {page.base}: open, but not the current page of appender {page.owner}"
+    queue = f.g.appender_queue(page.owner)
+    if page.queue != queue:
+        yield f"page {page.base}: in queue {page.queue}, its appender {page.owner} fills {queue}"
+    yield from _sizes(f, page)
+
+
+def _queue(f: _Facts, page: Page) -> Iterator[str]:
+    """Only pages with items are in a main queue, and only if the store has some."""
+    if page.queue and (page.state not in PARSED or not f.g.mains):
+        yield f"page {page.base}: state {page.state} in queue {page.queue}"
+    else:
+        yield from _sizes(f, page)
+
+
+def _sizes(f: _Facts, page: Page) -> Iterator[str]:
+    """In a page of a main queue all items are of its size."""
+    others = (i for i in page.items if page.queue and f.g.main_of(i.size) != page.queue)
+    for item in islice(others, 1):
+        yield f"page {page.base}: in queue {page.queue}, but ref {item.ref} has {item.size} B"
 
 
 def _content(f: _Facts, page: Page) -> Iterator[str]:
@@ -294,12 +323,11 @@ def _content(f: _Facts, page: Page) -> Iterator[str]:
 
 
 def _births(f: _Facts) -> Iterator[str]:
-    seen: dict[int, int] = {}
-    for page in f.segment.pages:
-        if page.state not in WHOLE:
-            continue
-        if not 0 < page.birth < f.head.next_birth:
+    """Stamps count base pages, so each page has as many to itself as it is long."""
+    end, last = 1, -1
+    for page in sorted((p for p in f.segment.pages if p.state in WHOLE), key=lambda p: p.birth):
+        if page.birth == 0 or page.birth + page.run > f.head.next_birth:
             yield f"page {page.base}: birth {page.birth}; the next is {f.head.next_birth}"
-        other = seen.setdefault(page.birth, page.base)
-        if other != page.base:
-            yield f"pages {other} and {page.base}: the same birth {page.birth}"
+        elif page.birth < end:
+            yield f"pages {last} and {page.base}: born {end - page.birth} base pages too close"
+        end, last = page.birth + page.run, page.base

@@ -27,6 +27,7 @@ from shmkv.inspect.layout import (
     HEADER,
     HEADER_BYTES,
     LAYOUT_VERSION,
+    LINE,
     MAGIC,
     OPTION_EVICT,
     ROW,
@@ -158,11 +159,12 @@ def _content(fd: int, file_bytes: int, fields: dict[str, Any]) -> tuple[str, str
         return DAMAGED, f"{file_bytes} bytes long, its header says {geometry.max_size}"
     if not geometry.off_arena <= header["watermark"] <= geometry.max_size:
         return DAMAGED, f"its watermark {header['watermark']} lies outside"
+    ghost = min(header["ghost"] * LINE, geometry.max_size - geometry.off_ghost)
     attached, dead = _rows(fd, geometry.off_rows, geometry.rows)
     fields |= {
         "size": header["size"],
         "max_size": geometry.max_size,
-        "backed": header["watermark"],
+        "backed": header["watermark"] + ghost,
         "evict": bool(config.options & OPTION_EVICT),
         "created": header["created_ms"] / 1000,
         "nospace": header["nospace"],

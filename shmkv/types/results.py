@@ -46,8 +46,16 @@ class Stats:
     """Items freed because their deadline had passed."""
     evictions: int
     """Items that left to make room."""
+    evictions_small: int
+    """Of these: from the small queue, nobody having read them."""
+    evictions_main: int
+    """Of these: from a main queue."""
     evictions_index: int
     """Of these: because their part of the index was full."""
+    promoted: int
+    """Items that were read in the small queue and went on to a main one."""
+    returned: int
+    """Items stored again soon after they had left unread: they went to a main queue at once."""
     refused_full: int
     """Writes refused with `Full`."""
     refused_large: int
@@ -76,6 +84,14 @@ class Stats:
     """How often damaged bytes were met and cut out."""
     created: float
     """Unix time of creation, seconds."""
+    ages: tuple[float | None, ...]
+    """Seconds since the oldest page of each queue was opened: the small queue, then the main ones
+    from small items to large; None where a queue has no page."""
+
+    @property
+    def copied_per_byte(self) -> float:
+        """Bytes moved by cleaning for each byte written."""
+        return self.bytes_copied / self.bytes_written if self.bytes_written else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench import rivals, scaling, single
+from tests.bench import rivals, scaling, single, steady
 from tests.bench.report import Table, summary, write_json
 
 PROCESSES = "processes"
@@ -43,10 +43,10 @@ def about(quick: bool) -> dict[str, Any]:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    names = [*single.ROWS, PROCESSES]
+    names = [*single.ROWS, PROCESSES, *steady.PARTS]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="row", help=f"of {', '.join(names)}; none: all")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: within 40 s")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: about a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything here, too")
     args = parser.parse_args(argv)
     unknown = set(args.rows) - set(names)
@@ -77,6 +77,10 @@ def main(argv: Sequence[str]) -> None:
     if PROCESSES in args.rows:
         for table in scaling.run(*((4, 0.08) if args.quick else (10, 0.3))):
             show(table)
+    for name, part in steady.PARTS.items():
+        if name in args.rows:
+            for table in part(args.quick):
+                show(table)
     print(f"\n{summary(tables)}\ntook {time.monotonic() - began:.0f} s")
     if args.json is not None:
         write_json(args.json, where, tables)

@@ -197,15 +197,34 @@ void world_in_tmpfs(const char *size, void (*act)(const char *folder)) {
     CHECK_EQ(status, 0);
 }
 
+struct image image_of(struct kv_handle *h) {
+    return (struct image){.length = segment_watermark(h),
+                          .ghost = (uint64_t)kv_header_of(h)->ghost * KV_LINE};
+}
+
+void image_fill(struct kv_handle *h, const struct image *image) {
+    memcpy(image->bytes, h->base, image->length);
+    memcpy(image->bytes + image->length, h->base + h->g.off_ghost, image->ghost);
+}
+
 struct image image_take(struct kv_handle *h) {
-    struct image image = {.length = segment_watermark(h)};
-    image.bytes = malloc(image.length);
+    struct image image = image_of(h);
+    image.bytes = malloc(image.length + image.ghost);
     CHECK(image.bytes != NULL);
-    memcpy(image.bytes, h->base, image.length);
+    image_fill(h, &image);
     return image;
 }
 
+void image_ghost(struct kv_handle *h, const struct image *image) {
+    uint64_t now = (uint64_t)kv_header_of(h)->ghost * KV_LINE;
+    unsigned char *ghost = h->base + h->g.off_ghost;
+    if (now > image->ghost && now <= h->g.max_size - h->g.off_ghost)
+        memset(ghost + image->ghost, 0, now - image->ghost);
+    memcpy(ghost, image->bytes + image->length, image->ghost);
+}
+
 void image_restore(struct kv_handle *h, const struct image *image) {
+    image_ghost(h, image);
     memcpy(h->base, image->bytes, image->length);
     h->backed = image->length;
 }

@@ -101,12 +101,18 @@ void world_abandon(struct kv_handle *twin);
  * be mounted. */
 void world_in_tmpfs(const char *size, void (*act)(const char *folder));
 
-/* The segment's bytes as they are now, to go back to. */
+/* The segment's bytes as they are now, to go back to: up to the watermark, then the ghost's. */
 struct image {
     unsigned char *bytes;
-    uint64_t length;
+    uint64_t length; /* without the ghost */
+    uint64_t ghost;
 };
+/* Of a length yet without bytes: give it memory, then fill it. */
+struct image image_of(struct kv_handle *h);
+void image_fill(struct kv_handle *h, const struct image *image);
 struct image image_take(struct kv_handle *h);
+/* Who was remembered then, and nobody else. Before the header is put back. */
+void image_ghost(struct kv_handle *h, const struct image *image);
 void image_restore(struct kv_handle *h, const struct image *image);
 void image_free(struct image *image);
 

@@ -177,11 +177,11 @@ static uint32_t find_neighbour(struct kv_handle *h) {
 
 /* A copy in shared memory: fork need not copy its page tables. */
 static struct image image_share(struct kv_handle *h) {
-    struct image image = {.length = segment_watermark(h)};
-    image.bytes = mmap(NULL, image.length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                       0);
+    struct image image = image_of(h);
+    image.bytes = mmap(NULL, image.length + image.ghost, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(image.bytes != MAP_FAILED);
-    memcpy(image.bytes, h->base, image.length);
+    image_fill(h, &image);
     return image;
 }
 
@@ -205,7 +205,7 @@ struct stage stage_make(const struct scene *scene) {
 
 void stage_end(struct stage *st) {
     kv_clock_offset_ms = st->clock_before;
-    (void)munmap(st->image.bytes, st->image.length);
+    (void)munmap(st->image.bytes, st->image.length + st->image.ghost);
     store_detach(st->h);
 }
 

@@ -101,9 +101,9 @@ static void test_exhaustion(void) {
         CHECK(withheld == 2 * h->g.cleaners * h->g.std_run && withheld > 0);
         CHECK_EQ(room + count_state(KV_INDEX), arena_bases(h));
         for (unsigned round = 0; round < 2; round++) {
-            CHECK(arena_fits(h, 1));
+            CHECK(arena_fits(h, 1, 0));
             CHECK_EQ(take_all_singles(0), room - withheld);
-            CHECK(!arena_fits(h, 1));
+            CHECK(!arena_fits(h, 1, 0));
             CHECK_EQ(take_all_singles(KV_TAKE_PRIVILEGED), withheld);
             CHECK_EQ(count_state(KV_FREE), 0);
             CHECK(segment_watermark(h) <= kv_header_of(h)->size);
@@ -129,7 +129,7 @@ static void test_not_adjacent(void) {
     for (uint32_t i = high; i < arena_bases(h); i += 2, n++)
         give(i);
     CHECK(n > 2 + arena_withheld(h));
-    CHECK(arena_fits(h, 1) && !arena_fits(h, 2));
+    CHECK(arena_fits(h, 1, 0) && !arena_fits(h, 2, 0));
     CHECK_STATUS(take(2, 0, &head), KV_NOPAGE);
     CHECK_STATUS(take(2, KV_TAKE_PRIVILEGED, &head), KV_NOPAGE);
     CHECK_EQ(count_state(KV_FREE), n); /* and nothing was kept */
@@ -216,7 +216,8 @@ static struct kv_place append(uint32_t k, uint64_t bytes) {
     struct kv_op op = kv_op_make(h);
     struct kv_item it = item_of(bytes);
     struct kv_place place;
-    OK(arena_append(&op, k, &it, 0, &place));
+    op.roomed = true; /* a shorter page will do */
+    OK(arena_append(&op, k, 0, &it, 0, &place));
     CHECK_EQ(place.bytes, bytes);
     CHECK_EQ(kv_row_own(h)->reservation[place.slot],
              base_ref(h, page_head(h, ref_base(h, place.ref))));
@@ -279,7 +280,7 @@ static void test_neighbour(void) {
     OK(lock_take(&op, &a[2].lock));
     struct kv_item it = item_of(64);
     struct kv_place place;
-    CHECK_STATUS(arena_append(&mine, 2, &it, 0, &place), KV_BUSY);
+    CHECK_STATUS(arena_append(&mine, 2, KV_TAKE_PRIVILEGED, &it, 0, &place), KV_BUSY);
     CHECK_EQ(mine.owner, kv_number(twin));
     CHECK_EQ(h->own->reservations, 0);
     lock_give(&a[0].lock);

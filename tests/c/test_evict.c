@@ -313,7 +313,7 @@ static void test_stopped_appender(void) {
     for (uint32_t i = 0; i < 40; i++)
         OK(item_set(h, i, 1, 900));
     struct kv_op op = kv_op_make(stopped);
-    for (uint32_t k = 0; k <= h->g.appenders; k++)
+    for (uint32_t k = 0; k <= kv_appender_own(&h->g); k++)
         OK(lock_take(&op, &kv_header_of(h)->appenders[k].lock));
     h->lock_timeout_ns = 100000000;
     for (uint32_t i = 0; i < 12; i++) {
@@ -325,7 +325,7 @@ static void test_stopped_appender(void) {
         CHECK(s == KV_OK || s == KV_BUSY);
         CHECK(took < 1000000000);
     }
-    for (uint32_t k = 0; k <= h->g.appenders; k++)
+    for (uint32_t k = 0; k <= kv_appender_own(&h->g); k++)
         lock_give(&kv_header_of(h)->appenders[k].lock);
     store_detach(stopped);
     (void)world_account(h);

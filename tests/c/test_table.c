@@ -48,7 +48,7 @@ static kv_ref item_make(uint64_t hash, uint64_t mark, uint64_t deadline_ms) {
     it.flags = deadline_ms != 0 ? KV_ITEM_DEADLINE : 0;
     struct kv_op op = kv_op_make(h);
     struct kv_place place;
-    OK(arena_append(&op, 0, &it, deadline_ms, &place));
+    OK(arena_append(&op, 0, 0, &it, deadline_ms, &place));
     unsigned char *at = arena_at(h, place.ref);
     if (deadline_ms != 0)
         memcpy(at + kv_item_deadline_at(), &deadline_ms, 8);

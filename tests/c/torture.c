@@ -93,6 +93,7 @@ void image_put_back(struct kv_handle *h, const struct image *image) {
     const struct kv_geometry *g = &h->g;
     const unsigned char *from = image->bytes;
     uint64_t base = 1ULL << g->base_shift;
+    image_ghost(h, image);
     memcpy(h->base, from, g->off_arena);
     for (uint32_t i = 0; i < g->bases_max && g->off_arena + (i + 1) * base <= image->length; i++) {
         const struct kv_page *p = (const struct kv_page *)(const void *)(from + g->off_pages) + i;

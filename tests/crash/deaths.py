@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from shmkv import _core
-from tests.crash import faultbuild, states_life, states_memory, states_plain
+from tests.crash import faultbuild, states_growth, states_life, states_memory, states_plain
 from tests.crash.birth import Birth
 from tests.crash.explore import Explorer, Found, Probe
 from tests.crash.scene import RESPONSES, Scene, Verdict, relapse, run
@@ -147,6 +147,8 @@ def scenes() -> dict[str, tuple[Builder, dict[str, object]]]:
         every |= {name: (build, {}) for name, build in table.items()}
     every |= {name: (build, {"evict": False}) for name, build in states_memory.KEEPING.items()}
     every |= {name: (build, {"size": 8 * MIB}) for name, build in states_memory.LARGE.items()}
+    growth: dict[str, object] = {"growth": states_growth.GROWTH}
+    every |= {name: (build, growth) for name, build in states_growth.SCENES.items()}
     return every
 
 

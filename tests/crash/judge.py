@@ -104,7 +104,7 @@ class Lost(NamedTuple):
     @classmethod
     def of(cls, store: Any) -> Lost:
         stats = store.stats()
-        return cls(stats.evictions + stats.evictions_index)
+        return cls(stats.evictions)
 
 
 class Judge:

@@ -50,19 +50,22 @@ def value(key: bytes, generation: int, size: int) -> bytes:
 class Stage:
     """One segment and the ways to it."""
 
-    def __init__(self, *, size: int = 2 * MIB, evict: bool = True, seed: int = 1) -> None:
+    def __init__(
+        self, *, size: int = 2 * MIB, growth: int = 1, evict: bool = True, seed: int = 1
+    ) -> None:
         self.name = f"t{os.getpid()}-crash-{next(_numbers)}"
         self.path = Path(f"/dev/shm/shmkv.{os.getuid()}.{self.name}")
-        self.options: dict[str, Any] = {"size": size, "max_size": size, "evict": evict}
+        most = growth * size
+        self.options: dict[str, Any] = {"size": size, "max_size": most, "evict": evict}
         self.seed = seed
         with self.open(create="new") as store:
             self.geometry: dict[str, int] = dict(store._geometry())
-        self._plant_seed(size)
+        self._plant_seed(size, most)
 
-    def _plant_seed(self, size: int) -> None:
+    def _plant_seed(self, size: int, most: int) -> None:
         with self.path.open("r+b") as file:
             fields = _HEADER.unpack(file.read(_HEADER.size))
-            assert fields[3:5] == (size, size), "the header is not laid out as this file believes"
+            assert fields[3:5] == (size, most), "the header is not laid out as this file believes"
             file.seek(_SEED_AT)
             file.write(struct.pack("<Q", self.seed))
 

@@ -172,6 +172,12 @@ def evict_overwrite(stage: Stage) -> Scene:
     return scene
 
 
+def returned(stage: Stage) -> Scene:
+    """A key that left unread a moment ago comes back: it goes to a main queue."""
+    twice = itertools.chain(fill(stage.keys("f"), limit=1200), fill(stage.keys("f")))
+    return last(stage, stage.brink(twice, "ghost_taken"), loses=True)
+
+
 def compact_mixed(stage: Stage) -> Scene:
     """A whole round of cleaning over items of all kinds."""
     with stage.open() as store:
@@ -214,6 +220,17 @@ def extent_over_extent(stage: Stage) -> Scene:
             yield putting(key, value(key, i, 90_000))
 
     return last(stage, stage.brink(rounds(), "page_cleaning"), loses=True)
+
+
+def extent_spared(stage: Stage) -> Scene:
+    """Memory is full of extents that were read: the oldest becomes the youngest where it lies."""
+
+    def reading() -> Iterator[Action]:
+        for key in stage.keys("f"):
+            yield putting(key, value(key, 1, 90_000))
+            yield lambda store, key=key: store.get(key)
+
+    return last(stage, stage.brink(reading(), "spare_cleaning"), loses=True)
 
 
 def extent_kept(stage: Stage) -> Scene:
@@ -314,10 +331,12 @@ SCENES: dict[str, Callable[[Stage], Scene]] = {
     "clean-expired": clean_expired,
     "evict": evict,
     "evict-overwrite": evict_overwrite,
+    "returned": returned,
     "compact-mixed": compact_mixed,
     "window-evicting": window_evicting,
     "window-keeping": window_keeping,
     "extent-over-extent": extent_over_extent,
+    "extent-spared": extent_spared,
     "split-first": split_first,
     "split-deeper": split_deeper,
     "split-expired": split_expired,

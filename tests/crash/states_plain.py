@@ -214,4 +214,6 @@ SCENES: dict[str, Callable[[Stage], Scene]] = {
     "check": changing(lambda s: s.check()),
     "compact": changing(lambda s: s._compact()),
     "stats": changing(lambda s: s.stats()),
+    "become-daemon": changing(lambda s: s._daemon(True)),
+    "work-ahead": changing(lambda s: s._work(20)),
 }

@@ -76,9 +76,14 @@ def item_namespace(segment: Segment) -> Edit:
 # ---- pages --------------------------------------------------------------------------------------
 
 
-def word(state: int, run: int = 1, owner: int = 0) -> int:
+def word(state: int, run: int = 1, owner: int = 0, queue: int = 0) -> int:
     """A page word."""
-    return owner << 32 | run << 8 | state
+    return owner << 32 | run << 8 | queue << 4 | state
+
+
+def in_queue(segment: Segment, page: Page, queue: int) -> Edit:
+    """The page's word, but for the queue."""
+    return page_edit(segment, page, "word", page.word & ~0xF0 | queue << 4)
 
 
 def page_edit(segment: Segment, page: Page, name: str, value: int) -> Edit:
@@ -124,9 +129,39 @@ def page_state(segment: Segment) -> Edit:
     return page_edit(segment, a_page(segment), "word", word(9))
 
 
-@DAMAGES.add("open for appender 14", core=True)
+@DAMAGES.add("open for appender .*, which is none", core=True)
 def page_open_for_none(segment: Segment) -> Edit:
-    return page_edit(segment, a_page(segment), "word", word(State.OPEN, owner=14))
+    none = segment.geometry.appender_own + 1
+    return page_edit(segment, a_page(segment), "word", word(State.OPEN, owner=none))
+
+
+@DAMAGES.add("in queue 1, its appender 0 fills 0", core=False)
+def page_open_in_a_main_queue(segment: Segment) -> Edit:
+    small = next(p for p in segment.pages if p.state == State.OPEN and p.owner == 0)
+    return in_queue(segment, small, 1)
+
+
+@DAMAGES.add("in queue 0, its appender .* fills [1-6]", core=False)
+def page_open_in_the_small_queue(segment: Segment) -> Edit:
+    main = next(p for p in segment.pages if p.state == State.OPEN and p.queue)
+    return in_queue(segment, main, 0)
+
+
+@DAMAGES.add("in queue 15, but ref .* has", core=False)
+def page_in_the_queue_of_larger_items(segment: Segment) -> Edit:
+    return in_queue(segment, a_page(segment), 15)
+
+
+@DAMAGES.add("in queue 6, but ref .* has", core=False)
+def page_in_another_main_queue(segment: Segment) -> Edit:
+    low = (p for p in segment.pages if p.state == State.CLOSED and 0 < p.queue < 6 and p.items)
+    return in_queue(segment, next(low), 6)
+
+
+@DAMAGES.add("state 0 in queue 3", core=False)
+def page_free_in_a_queue(segment: Segment) -> Edit:
+    free = next(page for page in segment.pages if page.state == State.FREE)
+    return in_queue(segment, free, 3)
 
 
 @DAMAGES.add("open, but not the current page of appender 0", core=False)
@@ -140,10 +175,24 @@ def page_taken_by_nobody(segment: Segment) -> Edit:
     return page_edit(segment, free, "word", word(State.TAKEN, owner=NOBODY))
 
 
-@DAMAGES.add("the same birth", core=False)
+@DAMAGES.add("base pages too close", core=False)
 def page_birth_twice(segment: Segment) -> Edit:
     first, second, *_ = (page for page in segment.pages if page.state == State.CLOSED)
     return page_edit(segment, second, "birth", first.birth)
+
+
+@DAMAGES.add("born 1 base pages too close", core=False)
+def page_birth_inside_a_longer_page(segment: Segment) -> Edit:
+    closed = [page for page in segment.pages if page.state == State.CLOSED]
+    longer = next(page for page in closed if page.run > 1)
+    other = next(page for page in closed if page is not longer)
+    return page_edit(segment, other, "birth", longer.birth + longer.run - 1)
+
+
+@DAMAGES.add("the next is", core=False)
+def page_birth_too_near_the_next(segment: Segment) -> Edit:
+    longer = next(p for p in segment.pages if p.run > 1 and p.state == State.CLOSED)
+    return page_edit(segment, longer, "birth", segment.header.next_birth - 1)
 
 
 @DAMAGES.add("birth 0;", core=False)
@@ -163,6 +212,24 @@ def page_interior(segment: Segment) -> Edit:
 @DAMAGES.add("index_high is 0", core=False)
 def header_index_high(segment: Segment) -> Edit:
     return edit(HEADER, 0, "index_high", 0)
+
+
+@DAMAGES.add("the ghost has 3 lines, no power of two", core=False)
+def header_ghost_of_an_odd_length(segment: Segment) -> Edit:
+    return edit(HEADER, 0, "ghost", 3)
+
+
+@DAMAGES.add("the ghost has .* lines, there is room for", core=False)
+def header_ghost_too_large(segment: Segment) -> Edit:
+    most = segment.geometry.ghost_within(segment.header.size)
+    return edit(HEADER, 0, "ghost", 1 << most.bit_length())
+
+
+@DAMAGES.add("in use, but the last one is", core=False)
+def appender_beyond_the_last(segment: Segment) -> Edit:
+    none = segment.geometry.appender_own + 1
+    at = HEADER.fields["appenders"][0] + none * APPENDER.size
+    return edit(APPENDER, at, "current", a_page(segment).base + 1)
 
 
 @DAMAGES.add("appender 1: locked by attachment", core=False)

@@ -1,4 +1,4 @@
-"""What the C compiler makes of `layout.h`: sizes, offsets, geometries, hashes.
+"""What the C compiler makes of `layout.h`: sizes, offsets, codes, geometries, queues, hashes.
 
 Owns: a small C program, compiled once against the core's headers, that prints what it is asked for.
 
@@ -29,7 +29,8 @@ SOURCE = r"""
 
 static void geometry(char **v) {
     struct kv_config c = {.size = strtoull(v[0], NULL, 10), .max_size = strtoull(v[1], NULL, 10),
-                          .appenders = (uint32_t)strtoul(v[2], NULL, 10)};
+                          .appenders = (uint32_t)strtoul(v[2], NULL, 10),
+                          .options = (uint32_t)strtoul(v[3], NULL, 10)};
     struct kv_geometry g;
     if (!kv_geometry_make(&c, &g)) {
         puts("refused");
@@ -37,6 +38,12 @@ static void geometry(char **v) {
     }
 #define SHOW(field) printf(#field "=%" PRIu64 " ", (uint64_t)g.field);
     GEOMETRY
+    printf("own=%u ", kv_appender_own(&g));
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t size = c.size + (c.max_size - c.size) / 3 * i;
+        printf("within%u=%u ghost%u=%u ", i, kv_geometry_bases(&g, size), i,
+               kv_geometry_ghost(&g, size));
+    }
     puts("");
 }
 
@@ -46,8 +53,11 @@ int main(int n, char **v) {
     } else if (n > 2 && strcmp(v[1], "hash") == 0) {
         for (int i = 3; i < n; i++)
             printf("%" PRIu64 "\n", kv_hash(v[i], strlen(v[i]), strtoull(v[2], NULL, 10)));
+    } else if (n > 1 && strcmp(v[1], "queue") == 0) {
+        for (int i = 2; i < n; i++)
+            printf("%u\n", kv_queue_of(strtoull(v[i], NULL, 10)));
     } else {
-        for (int i = 1; i + 2 < n; i += 3)
+        for (int i = 1; i + 3 < n; i += 4)
             geometry(v + i);
     }
     return 0;
@@ -58,13 +68,16 @@ int main(int n, char **v) {
 class Probe:
     """The compiled program."""
 
-    def __init__(self, folder: Path, names: Iterable[str], geometry: Iterable[str]) -> None:
-        """`names` are "structure" or "structure.field"; `geometry` the fields to show."""
+    def __init__(
+        self, folder: Path, names: Iterable[str], codes: Iterable[str], geometry: Iterable[str]
+    ) -> None:
+        """`names`: "structure" or "structure.field"; `codes`: constants; `geometry`: fields."""
         lines = []
         for name in names:
             kind, _, field = name.partition(".")
             what = f"offsetof(struct {kind}, {field})" if field else f"sizeof(struct {kind})"
             lines.append(f'printf("{name} %zu\\n", {what});')
+        lines += [f'printf("{code} %u\\n", (unsigned){code});' for code in codes]
         lines.append('printf("version %u\\n", KV_LAYOUT_VERSION);')
         lines.append('printf("fingerprint %u\\n", kv_fingerprint());')
         shows = " ".join(f"SHOW({field})" for field in geometry)
@@ -85,11 +98,16 @@ class Probe:
         return done.stdout.splitlines()
 
     def layout(self) -> dict[str, int]:
-        """Sizes and offsets by name, and "version" and "fingerprint"."""
+        """Sizes, offsets and constants by name, and "version" and "fingerprint"."""
         return {name: int(n) for name, n in (line.split() for line in self._run("layout"))}
 
-    def geometries(self, configs: Sequence[tuple[int, int, int]]) -> list[dict[str, int] | None]:
-        """For (size, max_size, appenders): the geometry, None = refused."""
+    def geometries(
+        self, configs: Sequence[tuple[int, int, int, int]]
+    ) -> list[dict[str, int] | None]:
+        """For (size, max_size, appenders, options): the geometry, None = refused.
+
+        And "own", and "within0" to "within3" and "ghost0" to "ghost3" for sizes up to max_size.
+        """
         lines = self._run(*(str(n) for config in configs for n in config))
         return [
             None
@@ -97,6 +115,10 @@ class Probe:
             else {name: int(n) for name, n in (pair.split("=") for pair in line.split())}
             for line in lines
         ]
+
+    def queues(self, sizes: Sequence[int]) -> list[int]:
+        """The main queue for each size of an item."""
+        return [int(line) for line in self._run("queue", *map(str, sizes))]
 
     def hashes(self, seed: int, keys: Sequence[str]) -> list[int]:
         """The core's hash of each key."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -21,9 +22,11 @@ from hypothesis import strategies as st
 
 import shmkv
 from shmkv import _core
-from shmkv.inspect import Segment, problems
+from shmkv.inspect import Page, Segment, problems
+from shmkv.inspect.geometry import Hash, queue_of
 from shmkv.inspect.layout import LAYOUT_VERSION, State, fingerprint
-from tests.conftest import MIB, Clock
+from shmkv.inspect.survey import survey
+from tests.conftest import MIB, SHM, Clock
 from tests.layout.workload import (
     HELD,
     Workload,
@@ -52,9 +55,10 @@ def agree(store: shmkv.Store, workload: Workload, clock: Clock) -> Segment:
     return segment
 
 
+@pytest.mark.parametrize("evict", [True, False], ids=["evict", "keep"])
 @pytest.mark.parametrize("size", [2 * MIB, 3 * MIB, 4 * MIB, 15 * MIB, 16 * MIB, 64 * MIB])
-def test_the_core_computes_the_same_geometry(open_store: Opener, size: int) -> None:
-    store = open_store(size=size)
+def test_the_core_computes_the_same_geometry(open_store: Opener, size: int, evict: bool) -> None:
+    store = open_store(size=size, evict=evict)
     segment = copy_of(store.name)
     core = store._geometry()
     for name, value in dataclasses.asdict(segment.geometry).items():
@@ -93,11 +97,89 @@ def test_turnover_splits_and_evicts(open_store: Opener, clock: Clock) -> None:
     totals = copy_of(store.name).totals()
     assert totals["splits"] > 0
     assert totals["evicted"] > 0
+    assert totals["evicted_main"] > 0
+    assert totals["promoted"] > 0
+    assert totals["returned"] > 0
     assert totals["cleaned"] > 0
     assert max(s.depth for stripe in segment.stripes for s in stripe.segments) > 0
     stats = store.stats()
     assert (totals["sets"], totals["hits"]) == (stats.sets, stats.hits)
     assert totals["misses"] == stats.misses
+
+
+def page_of(segment: Segment, key: bytes) -> Page:
+    """The page that holds the living item of a key."""
+    ref = next(item.ref for item in segment.items() if item.key == key)
+    base = segment.geometry.base_of(ref * 16)
+    return next(page for page in segment.pages if page.base <= base < page.base + page.run)
+
+
+def times_remembered(segment: Segment, key: bytes) -> int:
+    """How often the ghost holds the fingerprint of a key."""
+    home = Hash.of(key, segment.header.config.seed, segment.geometry)
+    line = home.ghost_line & (segment.header.ghost - 1)
+    return struct.unpack_from("<32H", segment.ghost, 64 * line).count(home.ghost)
+
+
+def test_the_ghost_remembers_who_left_unread(open_store: Opener) -> None:
+    """Others only by chance, one in 2000: 16 bits, 32 in a line."""
+    store = open_store(size=2 * MIB)
+    keys = [f"k{i}".encode() for i in range(60_000)]
+    for key in keys:
+        store.set(key, b"v" * 100)
+    segment = copy_of(store.name)
+    assert problems(segment) == []
+    living = {item.key for item in segment.items()}
+    left = [key for key in keys if key not in living]
+    totals = segment.totals()
+    assert totals["evicted"] + totals["evicted_main"] == len(left)
+    assert sum(map(segment.remembers, left[-2000:])) > 1900
+    assert sum(map(segment.remembers, living)) < len(living) / 300
+    assert totals["returned"] < len(keys) / 300
+    (outside,) = survey(SHM, name=store.name)
+    assert outside.backed == segment.header.watermark + len(segment.ghost)
+
+
+def test_who_comes_back_enters_a_main_queue(open_store: Opener) -> None:
+    store = open_store(size=2 * MIB)
+    for i in range(40_000):
+        store.set(f"k{i}", b"v" * 100)
+    before = copy_of(store.name)
+    known = (f"k{i}".encode() for i in range(40_000))
+    key = next(k for k in known if k not in store and times_remembered(before, k) == 1)
+    store.set(key, b"v" * 5000)
+    after = copy_of(store.name)
+    assert problems(after) == []
+    assert page_of(after, key).queue == queue_of(5000 + 16 + len(key)) == 4
+    assert after.totals()["returned"] == before.totals()["returned"] + 1
+    assert not after.remembers(key)
+
+
+def test_who_is_read_goes_to_the_main_queue_of_its_size(open_store: Opener) -> None:
+    store = open_store(size=2 * MIB)
+    queues = {1: 1, 500: 2, 3000: 3, 12_000: 4}
+    hot = {f"{size} {i}".encode(): size for size in queues for i in range(20)}
+    for key, size in hot.items():
+        store.set(key, b"v" * size)
+    for i in range(30_000):
+        store.set(f"k{i}", b"v" * 100)
+        if i % 10 == 0:
+            store.get(list(hot)[i // 10 % len(hot)])
+    segment = copy_of(store.name)
+    assert problems(segment) == []
+    found = {(size, page_of(segment, key).queue) for key, size in hot.items()}
+    assert found >= set(queues.items())
+    assert found <= {*queues.items(), *((size, 0) for size in queues)}
+    assert segment.totals()["promoted"] > 0
+
+
+def test_a_store_that_keeps_everything_has_one_queue(open_store: Opener, clock: Clock) -> None:
+    store = open_store(size=2 * MIB, evict=False)
+    Workload(store, clock, seed=6, keys=100).run(4000)
+    segment = copy_of(store.name)
+    assert {page.queue for page in segment.pages} == {0}
+    assert (segment.header.ghost, len(segment.ghost)) == (0, 0)
+    assert not segment.remembers(b"anything")
 
 
 def test_extents(open_store: Opener, clock: Clock) -> None:

@@ -1,8 +1,8 @@
-"""The bytes of layout version 1, written down once and for all.
+"""The bytes of the layout, written down once and for all.
 
-Owns: the golden table of sizes and offsets, and golden geometries. Three parties must say the same:
-the table, the C structures (a small program compiled against `layout.h` prints them), and the
-decoder. Whoever changes the layout must raise the version and change this table by hand.
+Owns: the golden table of sizes, offsets and codes, and golden geometries. Three parties must say
+the same: the table, the C structures (a small program compiled against `layout.h` prints them), and
+the decoder. Whoever changes the layout must raise the version and change this table by hand.
 
 Does not: read a segment; see test_decode.py.
 """
@@ -17,7 +17,7 @@ import pytest
 import xxhash
 
 from shmkv.inspect import layout
-from shmkv.inspect.geometry import GIB, MIB, Config, Geometry, Hash, geometry_of
+from shmkv.inspect.geometry import GIB, MIB, Config, Geometry, Hash, geometry_of, queue_of
 from shmkv.inspect.layout import Record
 from tests.layout.probe import Probe
 
@@ -49,6 +49,8 @@ GOLDEN = {
     "kv_header.nospace": 104,
     "kv_header.damage": 108,
     "kv_header.tidy_hint": 112,
+    "kv_header.ghost": 116,
+    "kv_header.daemon": 120,
     "kv_header.next_birth": 128,
     "kv_header.wait": 256,
     "kv_header.cleaners": 512,
@@ -101,27 +103,64 @@ GOLDEN = {
     "kv_item.flags": 7,
     "kv_item.version": 8,
 }
-# (size, max_size, appenders): the geometry, in the order of its fields after size and max_size.
-GEOMETRIES: dict[tuple[int, int, int], tuple[int, ...]] = {
-    (2 * MIB, 8 * MIB, 2): (
-        *(4096, 36864, 37376, 41472, 81920),
+CODES = {
+    "KV_APPENDERS": 16,
+    "KV_MAINS": 6,
+    "KV_QUEUES": 16,
+    "KV_GHOST_SHARE": 128,
+    "KV_CLEANERS": 8,
+    "KV_WAIT_WORDS": 64,
+    "KV_RESERVATIONS": 8,
+    "KV_PINS": 32,
+    "KV_KEY_MAX": 65_535,
+    "KV_STAT_HITS": 0,
+    "KV_STAT_MISSES": 1,
+    "KV_STAT_SETS": 2,
+    "KV_STAT_DELETES": 3,
+    "KV_STAT_EXPIRED": 4,
+    "KV_STAT_EVICTED": 5,
+    "KV_STAT_EVICTED_INDEX": 6,
+    "KV_STAT_REFUSED_FULL": 7,
+    "KV_STAT_REFUSED_LARGE": 8,
+    "KV_STAT_RECOVERIES": 9,
+    "KV_STAT_FOLDS": 10,
+    "KV_STAT_WRITTEN": 11,
+    "KV_STAT_COPIED": 12,
+    "KV_STAT_CLEANED": 13,
+    "KV_STAT_SPLITS": 14,
+    "KV_STAT_RETRIES": 15,
+    "KV_STAT_EVICTED_MAIN": 16,
+    "KV_STAT_PROMOTED": 17,
+    "KV_STAT_RETURNED": 18,
+    "KV_STATS": 19,
+    "KV_STATS_MAX": 24,
+}
+# (size, max_size, appenders, options): the geometry, in the order of its fields after these sizes.
+GEOMETRIES: dict[tuple[int, int, int, int], tuple[int, ...]] = {
+    (2 * MIB, 8 * MIB, 2, 1): (
+        *(4096, 36864, 37376, 41472, 81920, 8323072),
         *(64, 8, 61, 7, 14),
-        *(507, 123, 1, 1, 2, 2, 7, 4),
+        *(503, 122, 1, 1, 2, 6, 2, 7, 4),
     ),
-    (8 * MIB, 32 * MIB, 2): (
-        *(4096, 36864, 38912, 55296, 131072),
+    (2 * MIB, 8 * MIB, 2, 0): (
+        *(4096, 36864, 37376, 41472, 81920, 8388608),
+        *(64, 8, 61, 7, 14),
+        *(507, 123, 1, 1, 2, 0, 2, 7, 4),
+    ),
+    (8 * MIB, 32 * MIB, 2, 1): (
+        *(4096, 36864, 38912, 55296, 131072, 33292288),
         *(64, 32, 59, 7, 15),
-        *(1020, 252, 1, 3, 2, 2, 15, 8),
+        *(1012, 250, 1, 3, 2, 6, 2, 15, 8),
     ),
-    (64 * MIB, 256 * MIB, 4): (
-        *(4096, 135168, 151552, 282624, 589824),
+    (64 * MIB, 256 * MIB, 4, 1): (
+        *(4096, 135168, 151552, 282624, 589824, 266338304),
         *(256, 256, 56, 7, 16),
-        *(4087, 1015, 2, 15, 4, 2, 63, 16),
+        *(4055, 1007, 2, 15, 4, 6, 2, 62, 16),
     ),
-    (64 * GIB, 64 * GIB, 8): (
-        *(4096, 135168, 151552, 33705984, 100859904),
+    (64 * GIB, 64 * GIB, 8, 1): (
+        *(4096, 135168, 151552, 33705984, 100859904, 68182605824),
         *(256, 256, 56, 15, 16),
-        *(1047037, 1047037, 16, 16, 8, 8, 65439, 16),
+        *(1038845, 1038845, 16, 16, 8, 6, 8, 64927, 16),
     ),
 }
 REFUSED = [
@@ -140,7 +179,7 @@ FIELDS = [field.name for field in dataclasses.fields(Geometry)]
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Probe:
     """The C compiler's view."""
-    return Probe(tmp_path_factory.mktemp("probe"), GOLDEN, FIELDS)
+    return Probe(tmp_path_factory.mktemp("probe"), GOLDEN, CODES, FIELDS)
 
 
 def of_the_decoder() -> dict[str, int]:
@@ -152,20 +191,44 @@ def of_the_decoder() -> dict[str, int]:
     return found
 
 
-def as_config(size: int, max_size: int, appenders: int) -> Config:
-    """A configuration whose seed and options do not matter."""
-    return Config(size, max_size, 0, 0, appenders)
+def codes_of_the_decoder() -> dict[str, int]:
+    """Constants as the decoder has them; of the counters their places."""
+    found = {
+        name: getattr(layout, name.removeprefix("KV_")) for name in CODES if "STAT" not in name
+    }
+    found |= {f"KV_STAT_{name.upper()}": place for place, name in enumerate(layout.STATS)}
+    return found | {"KV_STATS": len(layout.STATS), "KV_STATS_MAX": layout.STATS_MAX}
+
+
+def as_config(size: int, max_size: int, appenders: int, options: int = 1) -> Config:
+    """A configuration whose seed does not matter."""
+    return Config(size, max_size, 0, options, appenders)
+
+
+def geometry_as_probed(config: tuple[int, int, int, int]) -> dict[str, int] | None:
+    """The decoder's geometry with what the probe shows besides."""
+    geometry = geometry_of(as_config(*config))
+    if geometry is None:
+        return None
+    found = dataclasses.asdict(geometry) | {"own": geometry.appender_own}
+    for i in range(4):
+        size = config[0] + (config[1] - config[0]) // 3 * i
+        found[f"within{i}"] = geometry.bases_within(size)
+        found[f"ghost{i}"] = geometry.ghost_within(size)
+    return found
 
 
 def test_structures_are_golden_in_the_decoder() -> None:
     assert of_the_decoder() == GOLDEN
+    assert codes_of_the_decoder() == CODES
+    assert layout.ROW.fields["stat"] == (256, f"{layout.STATS_MAX}Q")
 
 
 def test_structures_are_golden_in_c(probe: Probe) -> None:
     found = probe.layout()
-    assert found.pop("version") == layout.LAYOUT_VERSION == 2
+    assert found.pop("version") == layout.LAYOUT_VERSION == 3
     assert found.pop("fingerprint") == layout.fingerprint() == FINGERPRINT
-    assert found == GOLDEN
+    assert found == GOLDEN | CODES
 
 
 def test_fields_do_not_overlap() -> None:
@@ -174,18 +237,18 @@ def test_fields_do_not_overlap() -> None:
 
 
 @pytest.mark.parametrize("config", GEOMETRIES)
-def test_geometries_are_golden(probe: Probe, config: tuple[int, int, int]) -> None:
+def test_geometries_are_golden(probe: Probe, config: tuple[int, int, int, int]) -> None:
     golden = dict(zip(FIELDS, (*config[:2], *GEOMETRIES[config]), strict=True))
     geometry = geometry_of(as_config(*config))
     assert geometry is not None
     assert dataclasses.asdict(geometry) == golden
-    assert probe.geometries([config]) == [golden]
+    assert probe.geometries([config]) == [geometry_as_probed(config)]
 
 
 @pytest.mark.parametrize("config", REFUSED)
 def test_impossible_geometries_are_refused(probe: Probe, config: tuple[int, int, int]) -> None:
     assert geometry_of(as_config(*config)) is None
-    assert probe.geometries([config]) == [None]
+    assert probe.geometries([(*config, 1)]) == [None]
 
 
 def test_any_geometry_is_the_same_in_both(probe: Probe) -> None:
@@ -194,10 +257,29 @@ def test_any_geometry_is_the_same_in_both(probe: Probe) -> None:
     for _ in range(600):
         size = 4096 * rng.randrange(1, 1 << rng.randrange(2, 25))
         factor = rng.choice([1, 1, 2, 4, 100])
-        configs.append((size, size * factor + 4096 * rng.randrange(3), rng.randrange(10)))
+        more = 4096 * rng.randrange(3)
+        configs.append((size, size * factor + more, rng.randrange(10), rng.randrange(2)))
     for config, found in zip(configs, probe.geometries(configs), strict=True):
-        geometry = geometry_of(as_config(*config))
-        assert found == (geometry and dataclasses.asdict(geometry)), config
+        assert found == geometry_as_probed(config), config
+
+
+def test_the_ghost_lies_behind_the_last_base_page() -> None:
+    for config in GEOMETRIES:
+        g = geometry_of(as_config(*config))
+        assert g is not None
+        end = g.off_arena + g.bases_max * g.base_bytes
+        assert end <= g.off_ghost < end + g.base_bytes + 4096
+        assert g.max_size - g.off_ghost >= 64 * g.ghost_within(g.max_size)
+        assert g.off_ghost % 4096 == 0
+
+
+def test_queues_are_the_same_in_both(probe: Probe) -> None:
+    rng = random.Random(13)
+    edges = [(1 << n) + more for n in range(6, 37) for more in (-1, 0, 1)]
+    sizes = [1, 16, *edges, *(rng.randrange(1, 1 << rng.randrange(5, 37)) for _ in range(500))]
+    assert [queue_of(size) for size in sizes] == probe.queues(sizes)
+    golden = {1: 1, 255: 1, 256: 2, 1023: 2, 1024: 3, 1 << 18: 7, (1 << 34) - 1: 14, 1 << 36: 15}
+    assert {size: queue_of(size) for size in golden} == golden
 
 
 def test_hashes_are_the_same_in_both(probe: Probe) -> None:
@@ -211,6 +293,7 @@ def test_hashes_are_the_same_in_both(probe: Probe) -> None:
             assert h == xxhash.xxh64_intdigest(key.encode(), seed=seed), (seed, key)
             place = Hash.of(key.encode(), seed, geometry)
             assert (place.stripe, place.tag) == (h >> 61, h & 0xFF)
+            assert (place.ghost, place.ghost_line) == (h >> 20 & 0xFFFF or 1, h >> 36)
             assert place.bucket == h >> 8 & 63
             assert place.stride % 2 == 1
             assert sorted(place.path()) == list(range(64))

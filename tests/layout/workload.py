@@ -170,6 +170,8 @@ def compare(store: shmkv.Store, segment: Segment, now_ms: int) -> int:
     assert stats.items == len(store) == len(items) == sum(s.count for s in segment.stripes)
     assert stats.bytes_live == sum(item.size for item in items)
     assert (stats.size, stats.max_size) == (segment.header.size, segment.geometry.max_size)
+    assert stats.bytes_backed == segment.header.watermark + len(segment.ghost)
+    assert len(segment.ghost) == 64 * segment.header.ghost
     return len(living)
 
 

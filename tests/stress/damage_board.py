@@ -98,8 +98,9 @@ class Ground:
 
     def _fill(self, rng: random.Random) -> None:
         """Pages of every state, garbage, splits, and all memory backed: it never changes length."""
-        store = self.store
-        while store.stats().bytes_backed < store.size:
+        store, g = self.store, self.store._geometry()
+        whole = g["off_arena"] + (g["bases"] << g["base_shift"])
+        while store._geometry()["watermark"] < whole:
             store.set(b"fill %d" % rng.randrange(200), LARGE[: rng.randrange(len(LARGE))])
         for key in KEYS + COUNTERS:
             store.set(key, 7 if key in COUNTERS else a_value(rng))

@@ -51,7 +51,7 @@ class Stage:
         self.store.set("key", b"old")
         with segment_path(self.name).open("r+b") as file:
             self.memory = mmap.mmap(file.fileno(), 0)
-        self.backed = self.store.stats().bytes_backed
+        self.backed = self.store._geometry()["watermark"]
         self.image = self.memory[: self.backed]
 
     def _past(self, grows: bool) -> None:

@@ -198,6 +198,6 @@ class Resident:
             case Planted.VIEW if len(self.lost) < 1000:  # pins of some thirty rows
                 self.store.add("lost", b"l" * 5000)
                 with suppress(KeyError):
-                    self.lost += [self.store.view("lost").__enter__() for _ in range(8)]
+                    self.lost.append(self.store.view("lost").__enter__())
             case _:
                 pass

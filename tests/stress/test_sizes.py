@@ -143,7 +143,7 @@ def vast(open_store: Opener) -> Iterator[Callable[[int], shmkv.Store]]:
     taken: list[int] = []
 
     def make(offset: int) -> shmkv.Store:
-        store = open_store(size=GIB, max_size=64 * GIB)
+        store = open_store(size=GIB, max_size=64 * GIB, evict=False)  # items up to the last byte
         g = store._geometry()
         base = (offset - g["off_arena"]) >> g["base_shift"]
         plant(store.name, "Q", HEADER.fields["size"][0], 64 * GIB)

@@ -32,6 +32,8 @@ def attributes(store: shmkv.Store) -> None:
     assert_type(store.evict, bool)
     assert_type(store.readonly, bool)
     assert_type(store.closed, bool)
+    store.resize("512MiB")
+    store.resize(1 << 30)
     store.close()
 
 

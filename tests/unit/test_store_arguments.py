@@ -47,6 +47,7 @@ KEYED: dict[str, Callable[[Any, Any], object]] = {
 }
 KEYLESS: dict[str, Call] = {
     "len": len, "iter": lambda s: list(s), "clear": lambda s: s.clear(),
+    "resize": lambda s: s.resize(s.max_size),
     "stats": lambda s: s.stats(), "check": lambda s: s.check(), "scan": lambda s: list(s.scan()),
     "_number": lambda s: s._number(), "_compact": lambda s: s._compact(),
     "_raw": lambda s: s._raw(), "_geometry": lambda s: s._geometry(),

@@ -234,6 +234,7 @@ CALLS: dict[str, Callable[[shmkv.Store], Any]] = {
     "info": lambda s: s.info("k"),
     "stats": lambda s: s.stats(),
     "check": lambda s: s.check(),
+    "resize": lambda s: s.resize(s.max_size),
     "enter": lambda s: s.__enter__(),
 }
 

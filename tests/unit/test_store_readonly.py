@@ -35,6 +35,7 @@ WRITES: dict[str, Callable[[shmkv.Store, Any], Any]] = {
     "append": lambda s, k: s.append(k, b"t"),
     "rename": lambda s, k: s.rename(k, "other"),
     "clear": lambda s, _: s.clear(),
+    "resize": lambda s, _: s.resize(s.max_size),
 }
 
 

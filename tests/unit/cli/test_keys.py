@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import decimal
 import json
@@ -84,7 +85,7 @@ def test_get_leaves_no_trace(run: Run, store: shmkv.Store) -> None:
     run("get", store.name, "k")
     run("exists", store.name, "k")
     run("scan", store.name, "--long")
-    assert store.stats() == before
+    assert dataclasses.replace(store.stats(), ages=before.ages) == before
 
 
 def test_a_value_of_another_codec(run: Run, open_store: Callable[..., shmkv.Store]) -> None:

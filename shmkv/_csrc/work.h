@@ -1,0 +1,25 @@
+/* work.h: what nobody should wait for, done ahead by whoever has time: a daemon.
+ *
+ * Owns the watermarks and the memory of when a page is worth cleaning for what expires in it. Every
+ * step is one that a writer without a daemon does when it needs memory: nothing here is required,
+ * and the death of who does it costs nobody anything.
+ *
+ * Below one hundredth of free memory pages are cleaned until two hundredths are free; where nobody
+ * is ever evicted, only pages that are a fifth garbage. A page with deadlines is looked through
+ * once after it was closed; when a fifth of it is garbage it is cleaned. */
+#ifndef KV_WORK_H
+#define KV_WORK_H
+
+#include "evict.h"
+
+struct kv_done {
+    uint32_t folded; /* dead attachments found */
+    uint32_t freed;  /* pages that became free */
+    bool more;       /* there is more to do at once */
+};
+
+/* Work for about so long. KV_OK also when other cleaners were at it; KV_INTR, KV_NOMEM, ...
+ * One thread of a process at a time. */
+kv_status work_ahead(struct kv_op *op, uint64_t budget_ns, struct kv_done *done);
+
+#endif
