@@ -35,6 +35,7 @@ void arena_form(struct kv_handle *h, uint32_t head, uint32_t len) {
     kv_store_rlx(&p->tail, 0u);
     kv_store_rlx(&p->dead, 0u);
     kv_store_rlx(&p->suspect, 0u);
+    kv_store_rlx(&p->walked, 0u);
     FAULT(run_cleared);
     kv_store_rel(&p->word, kv_page_make(KV_TAKEN, 0, len, kv_number(h)));
     FAULT(run_headed);
@@ -410,6 +411,16 @@ static void install_locked(struct kv_handle *h, uint32_t k, uint32_t head) {
     FAULT(page_current);
 }
 
+/* The last page but one was taken: whoever writes next cleans a little. Where nobody is evicted,
+ * cleaning ahead would be copying for nothing. */
+static void look_ahead(struct kv_handle *h, uint32_t run) {
+    uint32_t *ahead = &kv_header_of(h)->ahead;
+    if (h->g.mains == 0 || kv_load_rlx(ahead) != 0 || arena_fits(h, run, run))
+        return;
+    kv_store_rlx(ahead, 1u);
+    FAULT(ahead_wanted);
+}
+
 static kv_status append_log(struct kv_op *op, uint32_t k, unsigned how, const struct kv_item *it,
                             uint64_t deadline_ms, struct kv_place *place) {
     struct kv_handle *h = op->h;
@@ -442,6 +453,8 @@ static kv_status append_log(struct kv_op *op, uint32_t k, unsigned how, const st
         if (s != KV_OK)
             return s;
         page_stamp(h, fresh);
+        if (how == 0)
+            look_ahead(h, page_run(page_word(h, fresh)));
     }
 }
 

@@ -196,6 +196,7 @@ static void check_closed(struct check *c, uint32_t head, uint64_t word) {
     struct kv_handle *h = c->op->h;
     uint64_t run = page_run(word);
     uint64_t birth = kv_load_acq(&page_at(h, head)->birth); /* acquire: before what is parsed */
+    uint32_t walked = kv_load_acq(&page_at(h, head)->walked) >> 1, left = 0;
     uint32_t tail = kv_load_acq(&page_at(h, head)->tail), at = 0, items = 0, garbage = 0;
     bool parsed = tail <= run * base_granules(h);
     while (parsed && at < tail) {
@@ -209,8 +210,10 @@ static void check_closed(struct check *c, uint32_t head, uint64_t word) {
         kv_copy_out(c->key, item_key(item, &it), it.key_len);
         uint64_t hash = kv_hash(c->key, it.key_len, h->seed);
         struct kv_slot slot;
+        bool indexed = table_find_ref(h, stripe_of(h, hash), hash, ref, &slot) == KV_OK;
         items++;
-        garbage += table_find_ref(h, stripe_of(h, hash), hash, ref, &slot) != KV_OK;
+        garbage += !indexed;
+        left += indexed && at < walked;
         at += (uint32_t)step;
     }
     if (page_word(h, head) != word || kv_load_rlx(&page_at(h, head)->birth) != birth)
@@ -220,6 +223,8 @@ static void check_closed(struct check *c, uint32_t head, uint64_t word) {
     else if (kv_load_rlx(&page_at(h, head)->dead) > tail)
         problem(c, "page %u: %u granules dead of %u", head, kv_load_rlx(&page_at(h, head)->dead),
                 tail);
+    if (left > 0)
+        problem(c, "page %u: emptied up to granule %u, but %u items are there", head, walked, left);
     c->report->log_items += items;
     c->report->garbage_items += garbage;
 }

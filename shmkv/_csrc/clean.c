@@ -14,6 +14,9 @@
 #include "clock.h"
 
 #define KV_STRIPE_PATIENCE_NS 4000000u
+#define KV_PART_ITEMS         32u
+#define KV_PART_GRANULES      4096u
+#define KV_FORWARD            4u /* items that are looked forward to */
 #define KV_LAP                8u
 
 /* ---- one item ----------------------------------------------------------------------------- */
@@ -189,14 +192,38 @@ static kv_status visit_stripes(struct episode *ep, const uint64_t *visit) {
     return KV_OK;
 }
 
-static kv_status walk(struct episode *ep, uint32_t head, uint32_t run, enum clean_mode mode) {
+/* What the lookup of an item to come will touch; *at goes on behind it. */
+static void look_forward(struct kv_handle *h, kv_ref first, uint32_t tail, uint32_t *at) {
+    struct kv_item it;
+    const unsigned char *item = *at < tail ? arena_item(h, first + *at, &it) : NULL;
+    if (item == NULL) {
+        *at = tail;
+        return;
+    }
+    uint64_t hash = kv_hash(item_key(item, &it), it.key_len, h->seed);
+    table_prefetch_bucket(h, stripe_of(h, hash), hash);
+    *at += (uint32_t)(kv_item_bytes(&it) / KV_GRANULE);
+}
+
+/* The items from where somebody left off to the tail, or a part of them: *done says which. What
+ * lies before `walked` was proved elsewhere, and no ref can come back into a page without
+ * reservations: that stays true whoever dies. */
+static kv_status walk(struct episode *ep, uint32_t head, uint32_t run, enum clean_mode mode,
+                      bool part, bool *done) {
     struct kv_handle *h = ep->op->h;
+    struct kv_page *p = page_at(h, head);
     kv_ref first = base_ref(h, head);
-    uint32_t tail = kv_load_acq(&page_at(h, head)->tail), at = 0;
+    uint32_t tail = kv_load_acq(&p->tail), from = kv_load_acq(&p->walked) >> 1, at = from, n = 0;
     uint64_t visit[KV_STRIPES_MAX / 64] = {0};
     bool damaged = tail > (uint64_t)run * base_granules(h);
-    while (at < tail && !damaged) {
+    uint32_t forward = damaged ? tail : at;
+    for (uint32_t i = 0; i < KV_FORWARD; i++)
+        look_forward(h, first, tail, &forward);
+    for (; at < tail && !damaged; n++) {
+        if (part && (n == KV_PART_ITEMS || at - from >= KV_PART_GRANULES))
+            break;
         struct kv_item it;
+        look_forward(h, first, tail, &forward);
         const unsigned char *item = arena_item(h, first + at, &it);
         damaged = item == NULL || at + kv_item_bytes(&it) / KV_GRANULE > tail;
         if (damaged)
@@ -206,18 +233,26 @@ static kv_status walk(struct episode *ep, uint32_t head, uint32_t run, enum clea
             return r;
         at += (uint32_t)(kv_item_bytes(&it) / KV_GRANULE);
     }
-    if (!damaged)
-        return visit_stripes(ep, visit);
+    *done = damaged || at >= tail;
+    if (!damaged) {
+        kv_status r = visit_stripes(ep, visit);
+        if (r != KV_OK || *done)
+            return r;
+        kv_store_rel(&p->walked, at << 1 | (mode == MAY_EVICT)); /* release: after the last look */
+        FAULT(page_walked);
+        ep->advanced = true;
+        return KV_AGAIN;
+    }
     (void)kv_add_rlx(&kv_header_of(h)->damage, 1u);
     return table_sweep(ep->op, first, (uint64_t)first + run * base_granules(h));
 }
 
-/* CLOSED -> TAKEN by us. KV_AGAIN: blocked for now. KV_NOPAGE: no place for what is alive in it. */
-kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode) {
+static kv_status clean(struct episode *ep, uint32_t head, enum clean_mode mode, bool part) {
     struct kv_op *op = ep->op;
     struct kv_handle *h = op->h;
     uint64_t closed = page_word(h, head);
     uint32_t run = page_run(closed), owner = 0;
+    bool done;
     if (kv_page_state(closed) != KV_CLOSED || head + (uint64_t)run > h->g.bases_max ||
         arena_pinned(h, head, run))
         return KV_AGAIN;
@@ -232,7 +267,7 @@ kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode) {
     }
     ep->queue = kv_page_queue(closed);
     if (r == KV_OK)
-        r = walk(ep, head, run, mode);
+        r = walk(ep, head, run, mode, part, &done);
     if (r != KV_OK) {
         (void)arena_move(h, head, cleaning, closed);
         FAULT(page_cleaning_stopped);
@@ -248,6 +283,15 @@ kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode) {
     FAULT(page_cleaned);
     row_count(h, KV_STAT_CLEANED, 1);
     return pinned ? KV_AGAIN : KV_OK;
+}
+
+kv_status clean_page(struct episode *ep, uint32_t head, enum clean_mode mode) {
+    return clean(ep, head, mode, false);
+}
+
+kv_status clean_part(struct episode *ep, uint32_t head, enum clean_mode mode) {
+    ep->advanced = false;
+    return clean(ep, head, mode, true);
 }
 
 /* Was the item of this extent read? Then its counter is one lower. */
@@ -314,7 +358,8 @@ bool clean_limbo(struct kv_handle *h, uint32_t head, uint64_t w) {
 }
 
 void unblock_all(struct episode *ep) {
-    memset(ep->blocked, 0, ep->op->h->g.bases_max / 8 + 1);
+    if (ep->blocked != NULL)
+        memset(ep->blocked, 0, ep->op->h->g.bases_max / 8 + 1);
     ep->any_blocked = false;
 }
 

@@ -5,7 +5,7 @@
 
 /* On failure nothing is held. `wait`: for a cleaner slot, as long as the operation may; else
  * KV_BUSY. */
-static kv_status episode_begin(struct episode *ep, struct kv_op *op, uint64_t goal, bool wait) {
+static kv_status slot_take(struct episode *ep, struct kv_op *op, uint64_t goal, bool wait) {
     struct kv_handle *h = op->h;
     struct kv_header *header = kv_header_of(h);
     uint64_t page = (uint64_t)h->g.std_run << h->g.base_shift;
@@ -23,12 +23,17 @@ static kv_status episode_begin(struct episode *ep, struct kv_op *op, uint64_t go
         r = lock_take(op, &header->cleaners[ep->slot].lock);
         r = r == KV_RECOVER ? KV_OK : r; /* nothing to repair: pages tell their own state */
     }
+    return r;
+}
+
+static kv_status episode_begin(struct episode *ep, struct kv_op *op, uint64_t goal, bool wait) {
+    kv_status r = slot_take(ep, op, goal, wait);
     if (r != KV_OK)
         return r;
-    ep->blocked = calloc(h->g.bases_max / 8 + 1, 1);
+    ep->blocked = calloc(op->h->g.bases_max / 8 + 1, 1);
     if (ep->blocked != NULL)
         return KV_OK;
-    lock_give(&header->cleaners[ep->slot].lock);
+    lock_give(&kv_header_of(op->h)->cleaners[ep->slot].lock);
     return KV_NOMEM;
 }
 
@@ -64,6 +69,14 @@ kv_status evict_make_room(struct kv_op *op, uint64_t bytes) {
             r = need > 1 && arena_fits(h, 1, run) ? window_step(&ep, need) : victim_step(&ep);
     episode_end(&ep);
     return r;
+}
+
+void evict_ahead(struct kv_op *op) {
+    struct episode ep;
+    if (slot_take(&ep, op, 0, false) != KV_OK)
+        return; /* others are at it */
+    victim_part(&ep);
+    episode_end(&ep);
 }
 
 kv_status evict_tidy(struct kv_op *op) {

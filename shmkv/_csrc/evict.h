@@ -13,6 +13,9 @@
 
 /* Make room for an item of this size. KV_OK: ask the arena again. KV_FULL, KV_BUSY, KV_INTR, ... */
 kv_status evict_make_room(struct kv_op *op, uint64_t bytes);
+/* Little is free: empty a part of a page, so that nobody has to empty a whole one at once. After an
+ * operation that wrote, while the header says so. */
+void evict_ahead(struct kv_op *op);
 /* Clean the page that is known to be nearly all garbage, if no cleaner is at work: memory just used
  * is warmer than memory never touched, and costs the system nothing. Sets op->tidied. KV_OK,
  * KV_INTR, ... */

@@ -88,7 +88,7 @@ struct kv_header {
     uint32_t tidy_hint;   /* head + 1 of a page that is nearly all garbage, 0 = none known */
     uint32_t ghost;       /* lines of the ghost in use, a power of two; 0 = none */
     uint32_t daemon;      /* for messages: the attachment that was the daemon last */
-    uint32_t _pad1[1];
+    uint32_t ahead;       /* 0: enough is free; 1: clean ahead; head + 2 of the page begun with */
     /* line 2: birth stamps of pages: base pages opened before */
     uint64_t next_birth;
     uint64_t _pad2[7];
@@ -242,7 +242,7 @@ struct kv_page {
     uint32_t dead;    /* hint: granules known to be garbage; never more than there are */
     uint64_t birth;   /* stamp of opening; the queue is the order of these */
     uint32_t suspect; /* hint: a fold met this page, it may hold garbage nobody counted */
-    uint32_t _pad;
+    uint32_t walked;  /* granules already emptied << 1, and 1 if items may leave; 0 = not begun */
     union {
         struct {
             uint64_t jpos;      /* reserved: journal position that must pass before reuse */

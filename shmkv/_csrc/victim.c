@@ -25,12 +25,12 @@ uint64_t victim_items(struct kv_handle *h) {
 struct census {
     uint32_t oldest[KV_QUEUES]; /* heads, or KV_NO_BASE */
     uint64_t birth[KV_QUEUES];  /* theirs */
-    uint32_t dirtiest;
-    uint64_t dirt, dirt_of; /* garbage and size of the dirtiest, granules */
-    uint64_t expired;       /* garbage beyond what is counted dead, granules */
-    uint32_t small, all;    /* base pages of the small queue, of all but the index */
-    uint32_t freed;         /* pages that came out of limbo */
-    uint32_t closed;        /* candidates seen, blocked ones too */
+    uint32_t dirtiest, begun;   /* begun: somebody has emptied a part of it */
+    uint64_t dirt, dirt_of;     /* garbage and size of the dirtiest, granules */
+    uint64_t expired;           /* garbage beyond what is counted dead, granules */
+    uint32_t small, all;        /* base pages of the small queue, of all but the index */
+    uint32_t freed;             /* pages that came out of limbo */
+    uint32_t closed;            /* candidates seen, blocked ones too */
 };
 
 static void census_page(struct episode *ep, struct census *c, uint32_t head, uint64_t w,
@@ -45,6 +45,10 @@ static void census_page(struct episode *ep, struct census *c, uint32_t head, uin
     c->closed += !open;
     if (is_blocked(ep, head))
         return;
+    if (!open && kv_load_rlx(&p->walked) != 0) {
+        c->begun = head;
+        return;
+    }
     if (c->oldest[queue] == KV_NO_BASE || birth < c->birth[queue]) {
         c->oldest[queue] = head;
         c->birth[queue] = birth;
@@ -70,7 +74,7 @@ static void census_take(struct episode *ep, struct census *c) {
     struct kv_handle *h = ep->op->h;
     uint32_t limit = arena_usable(h);
     uint64_t now = kv_clock_ms();
-    *c = (struct census){.dirtiest = KV_NO_BASE};
+    *c = (struct census){.dirtiest = KV_NO_BASE, .begun = KV_NO_BASE};
     for (uint32_t q = 0; q < KV_QUEUES; q++)
         c->oldest[q] = KV_NO_BASE;
     for (uint32_t i = 0; i < limit;) {
@@ -117,6 +121,11 @@ static kv_status choose_victim(struct episode *ep, const struct census *c, uint3
     uint64_t live = victim_live_bytes(h), expired = c->expired * KV_GRANULE;
     ghost_fit(h, victim_items(h));
     live = live > expired ? live - expired : 0;
+    if (c->begun != KV_NO_BASE) {
+        *head = c->begun;
+        *mode = evicting ? clean_begun(kv_load_rlx(&page_at(h, c->begun)->walked)) : KEEP_LIVE;
+        return KV_OK;
+    }
     uint64_t share = !evicting ? 64 : victim_below_watermark(h, live) ? 32 : KV_DIRTY_SHARE;
     if (!(evicting && ep->no_place) && c->dirtiest != KV_NO_BASE && c->dirt * share >= c->dirt_of) {
         *head = c->dirtiest;
@@ -168,6 +177,54 @@ static bool close_old(struct episode *ep, uint32_t head) {
     if (arena_close(ep->op, kv_page_owner(w), head) != KV_OK || page_word(h, head) == w)
         block(ep, head); /* its appender's owner is stopped, or knows nothing of it */
     return true;
+}
+
+/* What was just written: where there is little memory it must not leave for what may come. */
+static bool is_youngest(struct kv_handle *h, uint32_t head) {
+    uint64_t birth = kv_load_rlx(&page_at(h, head)->birth);
+    return birth + page_run(page_word(h, head)) >= kv_load_rlx(&kv_header_of(h)->next_birth);
+}
+
+/* The page that was begun with, or the one to begin with. */
+static kv_status part_choose(struct episode *ep, uint32_t ahead, uint32_t *head,
+                             enum clean_mode *mode) {
+    struct kv_handle *h = ep->op->h;
+    if (ahead > 1 && ahead - 2 < arena_bases(h)) {
+        *head = ahead - 2;
+        uint32_t walked = kv_load_rlx(&page_at(h, *head)->walked);
+        *mode = clean_begun(walked);
+        if (walked != 0 && kv_page_state(page_word(h, *head)) == KV_CLOSED)
+            return KV_OK;
+    }
+    struct census c;
+    census_take(ep, &c);
+    kv_status r = c.freed > 0 ? KV_FULL : choose_victim(ep, &c, head, mode);
+    if (r == KV_OK && *mode == MAY_EVICT && is_youngest(h, *head))
+        return KV_FULL;
+    if (r == KV_OK && *mode == MAY_EVICT && kv_load_rlx(&page_at(h, *head)->walked) == 0 &&
+        (close_old(ep, *head) || clean_spare(ep, *head) == KV_OK))
+        return KV_AGAIN;
+    return r;
+}
+
+void victim_part(struct episode *ep) {
+    struct kv_handle *h = ep->op->h;
+    uint32_t *ahead = &kv_header_of(h)->ahead, head, next = 0;
+    enum clean_mode mode;
+    kv_status r = part_choose(ep, kv_load_rlx(ahead), &head, &mode);
+    if (r == KV_AGAIN) {
+        next = 1;
+    } else if (r == KV_OK) {
+        r = clean_part(ep, head, mode);
+        if (r == KV_OK) {
+            arena_give(h, head, kv_number(h));
+            next = !arena_fits(h, h->g.std_run, h->g.std_run);
+        } else if (ep->advanced) {
+            next = head + 2;
+        }
+    }
+    kv_store_rlx(ahead, next);
+    FAULT(ahead_left);
 }
 
 kv_status victim_step(struct episode *ep) {

@@ -10,6 +10,8 @@
 
 /* Clean one page into the pool. KV_FULL: nothing can leave. */
 kv_status victim_step(struct episode *ep);
+/* A part of that, ahead of need, and a note where it ended. */
+void victim_part(struct episode *ep);
 /* The same, but only of a page that is at least 1/share garbage: no item leaves. */
 kv_status victim_dirty(struct episode *ep, uint32_t share);
 /* Close the open pages of all appenders. */

@@ -42,6 +42,7 @@ class Header:
     tidy_hint: int
     ghost: int  # lines in use
     daemon: int  # number of the attachment that was the daemon last, for messages
+    ahead: int  # 0: enough memory is free; 1: it is not; else the head of a page begun with, + 2
     next_birth: int
     wait: tuple[int, ...]
     cleaners: tuple[int, ...]
@@ -156,6 +157,7 @@ class Page:
     dead: int
     birth: int
     suspect: int
+    walked: int  # granules already emptied << 1, and 1 if items may leave; 0: not begun with
     jpos: int
     opened_ms: int
     expiry: tuple[int, ...]

@@ -197,6 +197,8 @@ def _place(f: _Facts, item: Item) -> Iterator[str]:
         yield f"ref {item.ref}: indexed, but its page is {state}"
     elif item.ref + item.size // GRANULE > f.g.base_ref(page.base) + page.tail:
         yield f"ref {item.ref}: lies beyond the tail of page {page.base}"
+    elif item.ref < f.g.base_ref(page.base) + (page.walked >> 1):
+        yield f"ref {item.ref}: lies in the part of page {page.base} that was emptied"
     elif item.ref not in f.starts:
         yield f"ref {item.ref}: no item of page {page.base} starts there"
 

@@ -160,6 +160,11 @@ def evict(stage: Stage) -> Scene:
     return last(stage, stage.brink(reading(), "page_cleaning"), loses=True)
 
 
+def evict_part(stage: Stage) -> Scene:
+    """Little is free: the write empties a part of a page, the next ones go on with it."""
+    return last(stage, stage.brink(fill(stage.keys("f"), 256), "page_walked"), loses=True)
+
+
 def evict_overwrite(stage: Stage) -> Scene:
     """The same by a write to a key that is there: the newest one."""
     stage.brink(fill(stage.keys("f")), "page_cleaning", 3)
@@ -330,6 +335,7 @@ SCENES: dict[str, Callable[[Stage], Scene]] = {
     "clean-garbage": clean_garbage,
     "clean-expired": clean_expired,
     "evict": evict,
+    "evict-part": evict_part,
     "evict-overwrite": evict_overwrite,
     "returned": returned,
     "compact-mixed": compact_mixed,

@@ -108,6 +108,12 @@ def page_tail_inside_an_item(segment: Segment) -> Edit:
     return page_edit(segment, page, "tail", page.items[-1].ref - page.items[0].ref + 1)
 
 
+@DAMAGES.add("emptied", core=True)
+def page_walked(segment: Segment) -> Edit:
+    page = a_page(segment)
+    return page_edit(segment, page, "walked", page.tail << 1)
+
+
 @DAMAGES.add("granules dead of", core=True)
 def page_dead(segment: Segment) -> Edit:
     page = a_page(segment)
