@@ -143,7 +143,7 @@ lint: $(VENV)/dev.stamp build/release.stamp ## format, lint and types only
 	$(PY) -m mypy.stubtest shmkv._core
 
 hitratio: $(VENV)/peers.stamp build/release.stamp ## what stays in the cache: traces, mixes, phases (SHMKV_TRACES=folder)
-	$(PY) -m tests.bench.hitratio
+	$(PY) -m tests.bench.hitratio --rivals
 
 peers: $(VENV)/peers.stamp build/release.stamp ## beside lmdb, Redis, memcached, uWSGI, APCu...: tables, chart
 	$(PY) -m tests.bench.peers

@@ -41,17 +41,26 @@ static kv_status check_size(struct kv_op *op, const struct kv_key *key, const st
     return KV_OK;
 }
 
-/* What replaces an item of a main queue goes there, too, and so does what left unread a short while
- * ago; the rest is new and starts in the small queue. The look is without a lock: a hint. */
-static uint32_t choose_appender(struct kv_op *op, uint32_t s, const struct kv_key *key,
-                                uint64_t bytes) {
-    struct kv_handle *h = op->h;
+/* What a look without the lock found, and the version of the stripe before it. If that is the same
+ * under the lock, nothing has changed: what was found is what is there. */
+struct first_look {
+    kv_status found; /* KV_OK, KV_MISS; anything else: nothing is known */
+    uint64_t seen;
     struct kv_slot slot;
+};
+
+/* What replaces an item of a main queue goes there, too, and so does what left unread a short while
+ * ago; the rest is new and starts in the small queue. */
+static uint32_t choose_appender(struct kv_op *op, uint32_t s, const struct kv_key *key,
+                                uint64_t bytes, struct first_look *look) {
+    struct kv_handle *h = op->h;
     if (h->g.mains == 0)
         return s % h->g.appenders;
     bool main;
-    if (table_find(h, s, key, &slot) == KV_OK) {
-        main = arena_queue(h, slot.ref) != 0;
+    look->seen = kv_load_acq(&stripe_at(h, s)->ver); /* acquire: before what is looked at */
+    look->found = table_find(h, s, key, &look->slot);
+    if (look->found == KV_OK) {
+        main = arena_queue(h, look->slot.ref) != 0;
     } else {
         main = ghost_take(h, key->hash);
         if (main)
@@ -62,10 +71,10 @@ static uint32_t choose_appender(struct kv_op *op, uint32_t s, const struct kv_ke
 
 /* Space for the item, making room as often as it takes. */
 static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_key *key,
-                            const struct kv_item *it, uint64_t deadline_ms,
-                            struct kv_place *place) {
+                            const struct kv_item *it, uint64_t deadline_ms, struct kv_place *place,
+                            struct first_look *look) {
     struct kv_handle *h = op->h;
-    uint32_t appender = choose_appender(op, s, key, kv_item_bytes(it));
+    uint32_t appender = choose_appender(op, s, key, kv_item_bytes(it), look);
     kv_status r = arena_append(op, appender, 0, it, deadline_ms, place);
     for (uint32_t round = 0; r == KV_NOPAGE; round++) {
         r = op->tidied ? evict_make_room(op, kv_item_bytes(it)) : evict_tidy(op);
@@ -106,6 +115,7 @@ struct publication {
     enum kv_put mode;
     const struct kv_token *token;
     bool any_length; /* no split is possible: a long path will do */
+    struct first_look *look;
 };
 
 /* The item at a slot, its deadline and whether it counts as there. */
@@ -165,9 +175,19 @@ static kv_status insert_locked(struct kv_op *op, uint32_t s, struct publication 
     return r;
 }
 
+static kv_status find_again(struct kv_op *op, uint32_t s, const struct publication *p,
+                            struct kv_slot *slot) {
+    const struct first_look *look = p->look;
+    bool known = look->found == KV_OK || look->found == KV_MISS;
+    if (!known || kv_load_rlx(&stripe_at(op->h, s)->ver) != look->seen)
+        return table_find(op->h, s, p->key, slot);
+    *slot = look->slot;
+    return look->found;
+}
+
 static kv_status publish_locked(struct kv_op *op, uint32_t s, struct publication *p) {
     struct kv_slot slot;
-    kv_status r = table_find(op->h, s, p->key, &slot);
+    kv_status r = find_again(op, s, p, &slot);
     bool found = r == KV_OK, expired = false;
     if (!found && r != KV_MISS)
         return r;
@@ -209,6 +229,7 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
     struct kv_item it;
     struct kv_place place;
     struct kv_meta meta;
+    struct first_look look = {.found = KV_AGAIN};
     if (h->readonly)
         return KV_READONLY;
     kv_status r = check_size(op, key, value);
@@ -226,11 +247,12 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
     item_describe(key, value, deadline_ms, &it);
     if (mode == KV_PUT_TOUCH)
         it.version = token->version;
-    r = find_place(op, s, key, &it, deadline_ms, &place);
+    r = find_place(op, s, key, &it, deadline_ms, &place, &look);
     if (r != KV_OK)
         return r;
     fill_item(h, &place, &it, key, value, deadline_ms);
-    struct publication p = {.key = key, .place = &place, .mode = mode, .token = token};
+    struct publication p = {
+        .key = key, .place = &place, .mode = mode, .token = token, .look = &look};
     r = publish(op, s, &p);
     place_done(h, &place, r == KV_OK);
     if (r == KV_OK) {

@@ -156,6 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if mixes or phases:
         judged += bars.of_memory(mixes, phases)
     judged += bars.of_copies(rows, mixes, phases)
+    if others:
+        judged += bars.of_rivals(others)
     print("\nbars" + (" (a quick run: not judged)" if asked.quick else ""))
     print("\n".join(one.line() for one in judged))
     missed = [one for one in judged if one.missed]

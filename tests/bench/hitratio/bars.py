@@ -13,6 +13,7 @@ from typing import Any
 from tests.bench.hitratio.corpus import RECORDED
 from tests.bench.hitratio.memory import MIXES, Used
 from tests.bench.hitratio.ratios import LARGE, Row
+from tests.bench.hitratio.rivals import Beside
 from tests.bench.report import Bar, at_least, at_most
 
 
@@ -101,6 +102,14 @@ def of_memory(mixes: Sequence[Used], phases: Sequence[Used]) -> list[Judged]:
     name = "failed sets over seven phases"
     found.append(Judged(name, at_most(0), None if failed is None else float(failed)))
     return found
+
+
+def of_rivals(rows: Sequence[Beside]) -> list[Judged]:
+    """Servers with the same resident memory, on the same requests."""
+    ratios = [r.ours_to_lru / r.misses_to_lru for r in rows if r.who != "shmkv"]
+    who = ", ".join(sorted({row.who for row in rows} - {"shmkv"}))
+    name = "misses / those of servers, geometric mean"
+    return [Judged(name, at_most(0.80), geometric(ratios), who)]
 
 
 def of_copies(rows: Sequence[Row], mixes: Sequence[Used], phases: Sequence[Used]) -> list[Judged]:
