@@ -9,8 +9,8 @@
 
 #include "clock.h"
 
-#define KV_TAKE_TRIES 64u
-#define KV_MAIN_TRIES 64u
+#define KV_TAKE_TRIES   64u
+#define KV_MOMENT_TRIES 64u
 
 uint32_t page_head(struct kv_handle *h, uint32_t base) {
     if (base >= h->g.bases_max)
@@ -342,21 +342,27 @@ void arena_appender_recover(struct kv_handle *h, uint32_t k) {
     FAULT(appender_recovered);
 }
 
-/* A main appender is worth a moment, no wait: its owner may be stopped, and in another queue the
- * item is as good. KV_BUSY: *k is another now. */
-static kv_status main_lock(struct kv_op *op, uint32_t *k, unsigned how) {
-    struct kv_handle *h = op->h;
-    uint32_t *word = &kv_header_of(h)->appenders[*k].lock;
-    for (unsigned tries = 0; tries < KV_MAIN_TRIES; tries++) {
+/* Worth a moment, no wait: a living owner may be stopped. KV_RECOVER from a dead one. */
+static kv_status lock_moment(struct kv_op *op, uint32_t *word) {
+    for (unsigned tries = 0; tries < KV_MOMENT_TRIES; tries++) {
         if (lock_try(op, word) == KV_OK)
             return KV_OK;
         kv_pause();
     }
     uint32_t owner = kv_load_acq(word) & KV_NUMBER_MASK;
-    if (owner != 0 && !row_alive(h, owner))
-        return lock_take(op, word); /* to be repaired */
-    *k = how != 0 ? kv_appender_own(&h->g) : *k % h->g.appenders;
+    if (owner != 0 && !row_alive(op->h, owner))
+        return lock_take(op, word);
+    op->owner = owner;
     return KV_BUSY;
+}
+
+/* In another queue the item is as good. KV_BUSY: *k is another now. */
+static kv_status main_lock(struct kv_op *op, uint32_t *k, unsigned how) {
+    struct kv_handle *h = op->h;
+    kv_status s = lock_moment(op, &kv_header_of(h)->appenders[*k].lock);
+    if (s == KV_BUSY)
+        *k = how != 0 ? kv_appender_own(&h->g) : *k % h->g.appenders;
+    return s;
 }
 
 static kv_status appender_lock(struct kv_op *op, uint32_t *k, unsigned how) {
@@ -501,7 +507,7 @@ void place_done(struct kv_handle *h, const struct kv_place *place, bool publishe
 kv_status arena_close(struct kv_op *op, uint32_t appender, uint32_t head) {
     struct kv_handle *h = op->h;
     struct kv_appender *a = &kv_header_of(h)->appenders[appender];
-    kv_status s = lock_take(op, &a->lock);
+    kv_status s = head == KV_NO_BASE ? lock_take(op, &a->lock) : lock_moment(op, &a->lock);
     if (s == KV_RECOVER)
         arena_appender_recover(h, appender);
     else if (s != KV_OK)

@@ -146,7 +146,8 @@ bool arena_is_extent(const struct kv_handle *h, uint64_t bytes);
 uint32_t arena_need(const struct kv_handle *h, uint64_t bytes);
 /* The item at ref is garbage now: tell its page. */
 void arena_dead(struct kv_handle *h, kv_ref ref, uint64_t bytes);
-/* Close the open page of an appender if its head is `head` (KV_NO_BASE: whatever it is). */
+/* Close the open page of an appender if its head is `head`: KV_BUSY at once if somebody living
+ * holds the appender. KV_NO_BASE: whatever it is, waiting as long as the operation may. */
 kv_status arena_close(struct kv_op *op, uint32_t appender, uint32_t head);
 /* After a death under the appender's lock: an open page that is not current is closed. */
 void arena_appender_recover(struct kv_handle *h, uint32_t k);

@@ -14,6 +14,7 @@
 #include "clock.h"
 
 #define KV_STRIPE_PATIENCE_NS 4000000u
+#define KV_SPARES             128u /* extents spared in one episode before it asks for more */
 #define KV_PART_ITEMS         32u
 #define KV_PART_GRANULES      4096u
 #define KV_FORWARD            4u /* items that are looked forward to */
@@ -41,8 +42,8 @@ static kv_status lock_patiently(struct kv_op *op, uint32_t s) {
 
 static bool keep_item(const struct episode *ep, enum clean_mode mode, const struct kv_slot *slot,
                       uint8_t flags) {
-    uint64_t lap = ep->copied / (KV_LAP * ep->goal),
-             round = ep->spared / (arena_bytes(ep->op->h) + 1);
+    uint64_t lap = ep->copied / (KV_LAP * ep->goal);
+    uint64_t round = ep->spared / (arena_bytes(ep->op->h) + 1) + ep->spares / KV_SPARES;
     if (mode == KEEP_LIVE || (flags & KV_ITEM_KEEP))
         return true;
     return slot_counter(slot) > (lap > round ? lap : round);
@@ -215,7 +216,7 @@ static kv_status walk(struct episode *ep, uint32_t head, uint32_t run, enum clea
     kv_ref first = base_ref(h, head);
     uint32_t tail = kv_load_acq(&p->tail), from = kv_load_acq(&p->walked) >> 1, at = from, n = 0;
     uint64_t visit[KV_STRIPES_MAX / 64] = {0};
-    bool damaged = tail > (uint64_t)run * base_granules(h);
+    bool damaged = tail > (uint64_t)run * base_granules(h) || from > tail;
     uint32_t forward = damaged ? tail : at;
     for (uint32_t i = 0; i < KV_FORWARD; i++)
         look_forward(h, first, tail, &forward);
@@ -326,6 +327,7 @@ kv_status clean_spare(struct episode *ep, uint32_t head) {
         !arena_move(h, head, closed, cleaning))
         return KV_AGAIN;
     FAULT(spare_cleaning);
+    ep->queue = kv_page_queue(closed);
     bool spared =
         !arena_reserved(h, head, run, &owner) && spare_item(ep, base_ref(h, head), &bytes);
     if (spared) {
@@ -335,6 +337,7 @@ kv_status clean_spare(struct episode *ep, uint32_t head) {
             row_count(h, KV_STAT_PROMOTED, 1);
         closed = kv_page_make(KV_CLOSED, kv_queue_of(bytes), run, 0);
         ep->spared += bytes;
+        ep->spares++;
     }
     (void)arena_move(h, head, cleaning, closed);
     FAULT(spare_closed);

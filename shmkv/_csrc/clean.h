@@ -16,10 +16,12 @@ struct episode {
     uint64_t goal;    /* bytes to gain */
     uint64_t copied;  /* bytes moved so far */
     uint64_t spared;  /* bytes of extents that stayed where they are */
+    uint32_t spares;  /* and how many they were */
     uint32_t queue;   /* of the page that is being cleaned */
     uint32_t slot;    /* cleaner slot held */
     uint8_t *blocked; /* a bit for each base page: heads to leave alone for now; or NULL */
     bool advanced;    /* a page was emptied in part */
+    bool stuck;       /* an old page could not be closed */
     bool any_blocked;
     bool closed_open; /* open pages were closed */
     bool folded;      /* dead attachments were looked for */

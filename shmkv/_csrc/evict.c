@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#define KV_PATIENT_STEPS 64u
+
 /* On failure nothing is held. `wait`: for a cleaner slot, as long as the operation may; else
  * KV_BUSY. */
 static kv_status slot_take(struct episode *ep, struct kv_op *op, uint64_t goal, bool wait) {
@@ -65,15 +67,20 @@ kv_status evict_make_room(struct kv_op *op, uint64_t bytes) {
     if (arena_is_extent(h, bytes))
         r = arena_fits(h, need, 0) ? KV_OK : window_step(&ep, need);
     else
-        while (r == KV_OK && op->gift_len == 0 && !log_fits(h, need, run))
+        for (uint32_t n = 0; r == KV_OK && op->gift_len == 0 && !log_fits(h, need, run); n++) {
             r = need > 1 && arena_fits(h, 1, run) ? window_step(&ep, need) : victim_step(&ep);
+            if (r == KV_OK && n >= KV_PATIENT_STEPS && lock_pass_deadline(op))
+                r = KV_BUSY; /* others take what we gain */
+        }
+    if (r == KV_FULL && arena_fits(h, need, 0))
+        r = KV_OK; /* a shorter page will do */
     episode_end(&ep);
     return r;
 }
 
 void evict_ahead(struct kv_op *op) {
     struct episode ep;
-    if (slot_take(&ep, op, 0, false) != KV_OK)
+    if (op->h->g.mains == 0 || slot_take(&ep, op, 0, false) != KV_OK)
         return; /* others are at it */
     victim_part(&ep);
     episode_end(&ep);

@@ -18,8 +18,10 @@ static uint64_t *line_of(struct kv_handle *h, uint64_t hash) {
     return (uint64_t *)(void *)(h->base + h->g.off_ghost) + line * KV_GHOST_WORDS;
 }
 
+/* Under a stripe's lock: no memory is asked for here, ghost_fit() does. */
 void ghost_put(struct kv_handle *h, uint64_t hash) {
-    uint64_t *line = line_of(h, hash), carry = fingerprint(hash);
+    bool there = kv_load_rlx(&kv_header_of(h)->ghost) <= kv_load_rlx(&h->ghost);
+    uint64_t *line = there ? line_of(h, hash) : NULL, carry = fingerprint(hash);
     for (uint32_t i = 0; line != NULL && i < KV_GHOST_WORDS; i++) {
         uint64_t w = kv_load_rlx(&line[i]);
         kv_store_rlx(&line[i], w << 16 | carry);
@@ -49,7 +51,8 @@ void ghost_fit(struct kv_handle *h, uint64_t items) {
     while (lines * 2 <= most && lines * 3 < wanted * 2)
         lines *= 2;
     uint32_t now = kv_load_rlx(&head->ghost);
-    if (most == 0 || (lines <= now && lines * 4 > now) || !segment_ghost(h, (uint32_t)lines))
+    bool fits = lines <= now && lines * 4 > now;
+    if (most == 0 || !segment_ghost(h, fits ? now : (uint32_t)lines) || fits)
         return;
     kv_store_rel(&head->ghost, (uint32_t)lines);
     FAULT(ghost_fitted);

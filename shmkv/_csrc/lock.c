@@ -97,6 +97,8 @@ bool lock_regain(struct kv_handle *h) {
 }
 
 bool lock_daemon(struct kv_handle *h) {
+    if (h->own->daemon)
+        return true;
     if (!lock_regain(h) || byte_lock(h->fd, KV_LOCK_DAEMON, F_WRLCK, F_OFD_SETLK, NULL) != 0)
         return false;
     h->own->daemon = 1;

@@ -117,9 +117,10 @@ static int fallocate_range(int fd, uint64_t from, uint64_t end) {
 }
 
 uint64_t segment_ghost_bytes(const struct kv_handle *h) {
-    uint64_t bytes = (uint64_t)kv_load_rlx(&kv_header_of(h)->ghost) * KV_LINE;
-    uint64_t most = h->g.max_size - h->g.off_ghost;
-    return bytes < most ? bytes : most;
+    uint32_t lines = kv_load_rlx(&kv_header_of(h)->ghost);
+    uint64_t bytes = (uint64_t)lines * KV_LINE;
+    bool damaged = (lines & (lines - 1)) != 0 || bytes > h->g.max_size - h->g.off_ghost;
+    return damaged ? 0 : bytes;
 }
 
 /* Does the file have memory up to here? Yes, if it cannot be asked. */

@@ -259,7 +259,7 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
         op->sets += mode != KV_PUT_TOUCH;
         op->written += place.bytes;
     }
-    if (__builtin_expect(kv_load_rlx(&kv_header_of(h)->ahead) != 0, 0))
+    if (r == KV_OK && __builtin_expect(kv_load_rlx(&kv_header_of(h)->ahead) != 0, 0))
         evict_ahead(op);
     return r;
 }

@@ -174,7 +174,8 @@ static bool close_old(struct episode *ep, uint32_t head) {
     uint64_t w = page_word(h, head);
     if (kv_page_state(w) != KV_OPEN || kv_page_owner(w) > kv_appender_own(&h->g))
         return false;
-    if (arena_close(ep->op, kv_page_owner(w), head) != KV_OK || page_word(h, head) == w)
+    ep->stuck = arena_close(ep->op, kv_page_owner(w), head) != KV_OK || page_word(h, head) == w;
+    if (ep->stuck)
         block(ep, head); /* its appender's owner is stopped, or knows nothing of it */
     return true;
 }
@@ -203,7 +204,7 @@ static kv_status part_choose(struct episode *ep, uint32_t ahead, uint32_t *head,
         return KV_FULL;
     if (r == KV_OK && *mode == MAY_EVICT && kv_load_rlx(&page_at(h, *head)->walked) == 0 &&
         (close_old(ep, *head) || clean_spare(ep, *head) == KV_OK))
-        return KV_AGAIN;
+        return ep->stuck ? KV_FULL : KV_AGAIN;
     return r;
 }
 

@@ -67,7 +67,8 @@ static uint32_t read_deadlines(struct kv_handle *h, uint32_t head, uint32_t tail
 static kv_status page_due(struct kv_handle *h, uint32_t head, uint32_t run, uint64_t *at_ms) {
     uint32_t most = run * base_granules(h), tail = kv_load_acq(&page_at(h, head)->tail);
     tail = tail < most ? tail : most;
-    uint32_t room = tail / 2 + 1; /* an item with a deadline is two granules or more */
+    /* An item with a deadline is two granules or more; an extent has one. */
+    uint32_t room = run > h->g.log_run_max ? 1 : tail / 2 + 1;
     struct deadline *all = malloc(room * sizeof *all);
     if (all == NULL)
         return KV_NOMEM;
