@@ -26,7 +26,6 @@ from tests.bench.hitratio.corpus import MIB, Work
 from tests.bench.hitratio.ratios import LARGE
 from tests.bench.peers.peer import Server
 
-REQUESTS = 1_500_000
 QUICK = 30_000
 LEAST = 8 * MIB  # smaller ones are mostly the servers' own tables
 BATCH = 8  # commands sent together: what waits in buffers counts as Redis's memory
@@ -190,12 +189,12 @@ def one_pass(kind: type[Rival], trace: Trace, limit: int) -> tuple[int, int, int
 
 
 def beside(work: Work, folder: Path | None, quick: bool) -> list[Beside]:
-    """shmkv and all that are installed, on the beginning of a trace, 10 % of its footprint.
+    """shmkv and all that are installed, on a trace, 10 % of its footprint.
 
     A server that makes more memory resident than it was to have is compared with a store that has
     as much.
     """
-    trace = work.trace(folder, most=QUICK if quick else REQUESTS)
+    trace = work.trace(folder, most=QUICK if quick else None)
     size = max(LEAST, int(survey(trace.chunks()).footprint * LARGE))
     ours = replay(trace, size)
     assert ours.lru is not None
@@ -219,5 +218,5 @@ def beside(work: Work, folder: Path | None, quick: bool) -> list[Beside]:
 def table(rows: list[Beside]) -> str:
     """All of it."""
     head = f"  {'trace':<14}{'':<12}{'MiB':>8}{'resident':>10}{'/ LRU':>8}{'shmkv':>8}{'failed':>8}"
-    title = "beside servers: the first requests of each trace, the same resident memory"
+    title = "beside servers: the same requests, the same resident memory"
     return "\n".join(["", title, head, *(row.line() for row in rows)])
