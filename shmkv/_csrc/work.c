@@ -2,7 +2,7 @@
  *
  * The histogram of a page entry tells a writer in a hurry what has surely expired. A daemon has the
  * time to read the deadlines of all items of a page and keeps, in memory of its own, the moment
- * when a fifth of the page will be garbage. What it keeps is a hint: it looks again before it
+ * when a tenth of the page will be garbage. What it keeps is a hint: it looks again before it
  * cleans. */
 #include "work.h"
 
@@ -14,6 +14,7 @@
 #define KV_LOW         100u /* of the arena: less is free, clean */
 #define KV_HIGH        50u  /* until so much is */
 #define KV_DIRTY       5u   /* a page with this part of garbage is worth the copying */
+#define KV_EXPIRED     10u  /* the same, of a page in which items expire */
 #define KV_LATER_MS    100u /* to a page that was in use */
 #define KV_NEVER       UINT64_MAX
 #define KV_OPEN_DUE_MS 1000u
@@ -63,7 +64,7 @@ static uint32_t read_deadlines(struct kv_handle *h, uint32_t head, uint32_t tail
     return n;
 }
 
-/* When a fifth of a closed page will be garbage, by what is dead now and all deadlines in it. */
+/* When a tenth of a closed page will be garbage, by what is dead now and all deadlines in it. */
 static kv_status page_due(struct kv_handle *h, uint32_t head, uint32_t run, uint64_t *at_ms) {
     uint32_t most = run * base_granules(h), tail = kv_load_acq(&page_at(h, head)->tail);
     tail = tail < most ? tail : most;
@@ -78,7 +79,7 @@ static kv_status page_due(struct kv_handle *h, uint32_t head, uint32_t run, uint
     *at_ms = KV_NEVER;
     for (uint32_t i = 0; i < n && *at_ms == KV_NEVER; i++) {
         garbage += all[i].granules;
-        if (garbage * KV_DIRTY >= tail)
+        if (garbage * KV_EXPIRED >= tail)
             *at_ms = all[i].at_ms;
     }
     free(all);
@@ -114,7 +115,7 @@ static void expire_open(struct kv_op *op, uint32_t head, uint64_t word, uint64_t
     if (kv_page_owner(word) > kv_appender_own(&h->g) ||
         kv_load_rlx(&p->opened_ms) + KV_OPEN_DUE_MS > now)
         return;
-    if (page_garbage(h, head, now) * (uint64_t)KV_DIRTY >= tail && tail > 0)
+    if (page_garbage(h, head, now) * (uint64_t)KV_EXPIRED >= tail && tail > 0)
         (void)arena_close(op, kv_page_owner(word), head);
 }
 

@@ -6,7 +6,7 @@
  *
  * Below one hundredth of free memory pages are cleaned until two hundredths are free; where nobody
  * is ever evicted, only pages that are a fifth garbage. A page with deadlines is looked through
- * once after it was closed; when a fifth of it is garbage it is cleaned. */
+ * once after it was closed; when a tenth of it is garbage it is cleaned. */
 #ifndef KV_WORK_H
 #define KV_WORK_H
 
