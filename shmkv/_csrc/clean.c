@@ -49,11 +49,9 @@ static bool keep_item(const struct episode *ep, enum clean_mode mode, const stru
     return slot_counter(slot) > (lap > round ? lap : round);
 }
 
-/* An item leaves, expired or to make room. The stripe is locked. */
-static void leave_locked(struct episode *ep, uint32_t s, uint64_t hash, struct kv_slot *slot,
-                         uint64_t bytes, bool expired) {
+/* An item has left, expired or to make room. Under no lock: a hint and a counter. */
+static void remember(const struct episode *ep, uint64_t hash, bool expired) {
     struct kv_handle *h = ep->op->h;
-    table_remove_locked(h, s, hash, slot, bytes);
     if (!expired && ep->queue == 0)
         ghost_put(h, hash);
     row_count(h,
@@ -118,11 +116,11 @@ static kv_status relocate(struct episode *ep, uint32_t s, uint64_t hash, kv_ref 
         table_replace_locked(h, s, &slot, place.ref, bytes, bytes, true);
         if (mode == MAY_EVICT && slot_counter(&slot) > 0)
             slot_set_counter(&slot, promoted ? 0 : slot_counter(&slot) - 1);
-        if (promoted)
-            row_count(h, KV_STAT_PROMOTED, 1);
     }
     table_unlock(h, s);
     if (moved) {
+        if (promoted)
+            row_count(h, KV_STAT_PROMOTED, 1);
         ep->copied += bytes;
         row_count(h, KV_STAT_COPIED, bytes);
     }
@@ -163,8 +161,9 @@ static kv_status clean_item(struct episode *ep, kv_ref ref, const unsigned char 
         }
         bool expired = kv_clock_passed(item_deadline(item, it));
         if (expired || !keep_item(ep, mode, &slot, it->flags)) {
-            leave_locked(ep, s, hash, &slot, kv_item_bytes(it), expired);
+            table_remove_locked(h, s, hash, &slot, kv_item_bytes(it));
             table_unlock(h, s);
+            remember(ep, hash, expired);
             return KV_OK;
         }
         table_unlock(h, s);

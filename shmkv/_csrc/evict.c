@@ -5,8 +5,7 @@
 
 #define KV_PATIENT_STEPS 64u
 
-/* On failure nothing is held. `wait`: for a cleaner slot, as long as the operation may; else
- * KV_BUSY. */
+/* An episode that blocks no page: nothing of it is allocated. */
 static kv_status slot_take(struct episode *ep, struct kv_op *op, uint64_t goal, bool wait) {
     struct kv_handle *h = op->h;
     struct kv_header *header = kv_header_of(h);
@@ -28,7 +27,7 @@ static kv_status slot_take(struct episode *ep, struct kv_op *op, uint64_t goal, 
     return r;
 }
 
-static kv_status episode_begin(struct episode *ep, struct kv_op *op, uint64_t goal, bool wait) {
+kv_status evict_begin(struct episode *ep, struct kv_op *op, uint64_t goal, bool wait) {
     kv_status r = slot_take(ep, op, goal, wait);
     if (r != KV_OK)
         return r;
@@ -39,7 +38,7 @@ static kv_status episode_begin(struct episode *ep, struct kv_op *op, uint64_t go
     return KV_NOMEM;
 }
 
-static void episode_end(struct episode *ep) {
+void evict_close(struct episode *ep) {
     free(ep->blocked);
     lock_give(&kv_header_of(ep->op->h)->cleaners[ep->slot].lock);
 }
@@ -50,20 +49,15 @@ static bool log_fits(struct kv_handle *h, uint32_t need, uint32_t run) {
     return arena_fits(h, run, 0) || (run > need && arena_fits(h, need, 2 * run - need));
 }
 
-kv_status evict_begin(struct episode *ep, struct kv_op *op) {
-    return episode_begin(ep, op, 0, false);
-}
-
-void evict_close(struct episode *ep) { episode_end(ep); }
-
 kv_status evict_make_room(struct kv_op *op, uint64_t bytes) {
     struct kv_handle *h = op->h;
     struct episode ep;
     uint32_t need = arena_need(h, bytes), run = arena_log_run(h, bytes);
-    kv_status r = episode_begin(&ep, op, bytes, true);
+    kv_status r = evict_begin(&ep, op, bytes, true);
     if (r != KV_OK)
         return r;
     op->roomed = true;
+    ghost_fit(h, victim_items(h));
     if (arena_is_extent(h, bytes))
         r = arena_fits(h, need, 0) ? KV_OK : window_step(&ep, need);
     else
@@ -74,7 +68,7 @@ kv_status evict_make_room(struct kv_op *op, uint64_t bytes) {
         }
     if (r == KV_FULL && arena_fits(h, need, 0))
         r = KV_OK; /* a shorter page will do */
-    episode_end(&ep);
+    evict_close(&ep);
     return r;
 }
 
@@ -83,7 +77,7 @@ void evict_ahead(struct kv_op *op) {
     if (op->h->g.mains == 0 || slot_take(&ep, op, 0, false) != KV_OK)
         return; /* others are at it */
     victim_part(&ep);
-    episode_end(&ep);
+    evict_close(&ep);
 }
 
 kv_status evict_tidy(struct kv_op *op) {
@@ -91,7 +85,7 @@ kv_status evict_tidy(struct kv_op *op) {
     struct kv_header *header = kv_header_of(h);
     struct episode ep;
     op->tidied = true;
-    kv_status r = episode_begin(&ep, op, 0, false);
+    kv_status r = evict_begin(&ep, op, 0, false);
     if (r != KV_OK)
         return r == KV_BUSY ? KV_OK : r; /* others are at it */
     uint32_t hint = kv_load_rlx(&header->tidy_hint);
@@ -101,7 +95,7 @@ kv_status evict_tidy(struct kv_op *op) {
         arena_give(h, hint - 1, kv_number(h));
         kv_store_rlx(&header->take_hint, hint - 1);
     }
-    episode_end(&ep);
+    evict_close(&ep);
     return r == KV_AGAIN || r == KV_NOPAGE ? KV_OK : r;
 }
 
@@ -155,7 +149,7 @@ kv_status evict_make_index(struct kv_op *op) {
     struct episode ep;
     if (index_bases(h) >= arena_bases(h) / 4)
         return KV_FULL;
-    kv_status r = episode_begin(&ep, op, 0, true);
+    kv_status r = evict_begin(&ep, op, 0, true);
     if (r != KV_OK)
         return r;
     for (bool done = false; r == KV_OK && !done;) {
@@ -167,7 +161,7 @@ kv_status evict_make_index(struct kv_op *op) {
         if (r == KV_NOPAGE)
             r = victim_step(&ep);
     }
-    episode_end(&ep);
+    evict_close(&ep);
     return r;
 }
 
@@ -223,7 +217,7 @@ kv_status evict_compact(struct kv_op *op, uint32_t *freed) {
     struct kv_handle *h = op->h;
     struct episode ep;
     *freed = 0;
-    kv_status r = episode_begin(&ep, op, 0, true);
+    kv_status r = evict_begin(&ep, op, 0, true);
     if (r != KV_OK)
         return r;
     r = victim_close_open(op);
@@ -234,7 +228,7 @@ kv_status evict_compact(struct kv_op *op, uint32_t *freed) {
         if (r == KV_OK)
             r = compact_pass(&ep, until, freed, &wanting);
     } while (r == KV_OK && wanting > 0 && *freed > before);
-    episode_end(&ep);
+    evict_close(&ep);
     return r;
 }
 

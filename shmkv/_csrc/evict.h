@@ -28,8 +28,9 @@ kv_status evict_from_bucket_locked(struct kv_op *op, uint32_t s, uint64_t hash);
 /* One full round: clean every closed page that holds garbage, moving nothing that is alive out of
  * the store. For tests and `check`; returns how many pages were freed. */
 kv_status evict_compact(struct kv_op *op, uint32_t *freed);
-/* A cleaner slot for work ahead of need; KV_BUSY: all are taken. evict_close() must follow. */
-kv_status evict_begin(struct episode *ep, struct kv_op *op);
+/* A cleaner slot and an episode in it; on failure nothing is held, else evict_close() must follow.
+ * `wait`: for a slot, as long as the operation may; else KV_BUSY when all are taken. */
+kv_status evict_begin(struct episode *ep, struct kv_op *op, uint64_t goal, bool wait);
 void evict_close(struct episode *ep);
 /* Give back what an operation was given and did not use. */
 void evict_end(struct kv_op *op);

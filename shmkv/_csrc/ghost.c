@@ -18,7 +18,7 @@ static uint64_t *line_of(struct kv_handle *h, uint64_t hash) {
     return (uint64_t *)(void *)(h->base + h->g.off_ghost) + line * KV_GHOST_WORDS;
 }
 
-/* Under a stripe's lock: no memory is asked for here, ghost_fit() does. */
+/* For every item that leaves: no memory is asked for here, ghost_fit() does. */
 void ghost_put(struct kv_handle *h, uint64_t hash) {
     bool there = kv_load_rlx(&kv_header_of(h)->ghost) <= kv_load_rlx(&h->ghost);
     uint64_t *line = there ? line_of(h, hash) : NULL, carry = fingerprint(hash);

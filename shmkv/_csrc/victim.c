@@ -119,7 +119,6 @@ static kv_status choose_victim(struct episode *ep, const struct census *c, uint3
     struct kv_handle *h = ep->op->h;
     bool evicting = h->options & KV_OPT_EVICT;
     uint64_t live = victim_live_bytes(h), expired = c->expired * KV_GRANULE;
-    ghost_fit(h, victim_items(h));
     live = live > expired ? live - expired : 0;
     if (c->begun != KV_NO_BASE) {
         *head = c->begun;
@@ -219,6 +218,7 @@ void victim_part(struct episode *ep) {
         r = clean_part(ep, head, mode);
         if (r == KV_OK) {
             arena_give(h, head, kv_number(h));
+            ghost_fit(h, victim_items(h));
             next = !arena_fits(h, h->g.std_run, h->g.std_run);
         } else if (ep->advanced) {
             next = head + 2;

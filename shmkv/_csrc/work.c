@@ -7,7 +7,6 @@
 #include "work.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "clock.h"
 
@@ -180,7 +179,7 @@ kv_status work_ahead(struct kv_op *op, uint64_t budget_ns, struct kv_done *done)
         return KV_NOMEM;
     kv_status r = fold_all(op, &done->folded);
     if (r == KV_OK)
-        r = evict_begin(&ep, op);
+        r = evict_begin(&ep, op, 0, false);
     if (r != KV_OK)
         return r == KV_BUSY ? KV_OK : r;
     r = refill(&ep, w, end, done);

@@ -30,7 +30,7 @@ from tests.bench.keys import Zipf, make_keys
 from tests.bench.pauses import HEAD, Spread
 from tests.bench.report import Figure, Table, at_most
 from tests.bench.rivals import MIB, new_store
-from tests.bench.timing import collector_off
+from tests.bench.timing import collector_off, orders
 
 SIZE = 256 * MIB
 REPEATS = 10
@@ -87,13 +87,7 @@ def work(name: str, asked: Asked, running: Any, parent: Connection, mine: Connec
     mine.close()
     with shmkv.open(name, create=False) as store, collector_off():
         parent.send(None)
-        while True:
-            try:
-                order = parent.recv()
-            except EOFError:
-                return
-            if order is None:
-                return
+        for _ in orders(parent):
             parent.send(mixed(store, asked, running, parent))
 
 

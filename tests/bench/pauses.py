@@ -26,7 +26,6 @@ Beside a daemon the same is done once more, if the package has one. Does not jud
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import resource
 import statistics
@@ -191,11 +190,6 @@ def taken(store: shmkv.Store, fresh: Fresh, turns: int) -> tuple[Samples, Sample
 # ---- a daemon -----------------------------------------------------------------------------------
 
 
-def daemon_exists() -> bool:
-    """Has this package a daemon?"""
-    return importlib.util.find_spec("shmkv.daemon") is not None
-
-
 @contextmanager
 def daemon_beside(store: shmkv.Store) -> Iterator[None]:
     """A daemon for the store, there when the block begins and gone after it."""
@@ -207,7 +201,7 @@ def daemon_beside(store: shmkv.Store) -> Iterator[None]:
         while not store._daemon(False):
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{' '.join(command)}: no daemon; exit {process.returncode}")
-            time.sleep(0.01)
+            time.sleep(0.01)  # bounded by DAEMON_SECONDS
         yield
         if process.poll() is not None:
             raise RuntimeError(f"the daemon ended by itself with {process.returncode}")
@@ -250,10 +244,8 @@ def one_size(size: int, turns: int, daemon: bool) -> Table:
 
 
 def pauses(quick: bool) -> Iterator[Table]:
-    """Both sizes, without and, if there is one, beside a daemon."""
+    """Both sizes, without and beside a daemon."""
     turns = 12 if quick else 60
-    for daemon in (False, True) if daemon_exists() else (False,):
+    for daemon in (False, True):
         for size in SIZES:
             yield one_size(size, turns, daemon)
-    if not daemon_exists():
-        yield Table("beside a daemon", notes=["left out: this package has none"])

@@ -26,7 +26,7 @@ import shmkv
 from tests.bench.keys import Zipf, make_keys, make_values
 from tests.bench.report import Figure, Table, at_least
 from tests.bench.rivals import ABSENT, MIB, fill_lmdb, lmdb, lmdb_folder, open_lmdb, unique_name
-from tests.bench.timing import collector_off, own_code
+from tests.bench.timing import collector_off, orders, own_code
 
 KEYS = 100_000
 COUNTS = (1, 2, 4, 8)
@@ -168,13 +168,7 @@ def work(number: int, setting: Setting, parent: Connection, others: list[Connect
     with ExitStack() as stack, collector_off():
         worker = Worker(number, setting, stack)
         parent.send(None)
-        while True:
-            try:
-                order = parent.recv()
-            except EOFError:
-                return
-            if order is None:
-                return
+        for order in orders(parent):
             parent.send(worker.run(order))
 
 

@@ -80,7 +80,6 @@ def test_all_samples_are_kept() -> None:
     assert len(control.raw) > 100
 
 
-@pytest.mark.skipif(not pauses.daemon_exists(), reason="this package has no daemon")
 def test_the_daemon_is_there_for_the_block_only() -> None:
     with new_store(SMALL) as store:
         with pauses.daemon_beside(store):

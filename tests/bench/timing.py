@@ -19,6 +19,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 Loop = Callable[[Sequence[Any]], None]  # does one operation (or batch) per element
@@ -59,6 +60,18 @@ def collector_off() -> Iterator[None]:
         gc.unfreeze()
         if was_on:
             gc.enable()
+
+
+def orders(parent: Connection) -> Iterator[Any]:
+    """What the parent sends, until it sends None or is gone."""
+    while True:
+        try:
+            order = parent.recv()
+        except EOFError:
+            return
+        if order is None:
+            return
+        yield order
 
 
 def own_code(loop: AnyLoop) -> AnyLoop:

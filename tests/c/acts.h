@@ -10,6 +10,20 @@
 #define ITEMS  300u
 #define VICTIM 17u /* the key all of them are about */
 
+/* A store with the items that acts are about; and its end: all are there, nothing is wrong. */
+static inline struct kv_handle *acts_begin(void) {
+    struct kv_handle *h = world_open(KV_SIZE_MIN, KV_OPT_EVICT);
+    for (uint32_t i = 0; i < ITEMS; i++)
+        OK(item_set(h, i, 1, 100));
+    return h;
+}
+static inline void acts_end(struct kv_handle *h) {
+    for (uint32_t i = 0; i < ITEMS; i++)
+        OK(item_get(h, i, NULL, NULL));
+    (void)world_account(h);
+    store_detach(h);
+}
+
 static kv_status do_get(struct kv_handle *as) { return item_get(as, VICTIM, NULL, NULL); }
 static kv_status do_set(struct kv_handle *as) { return item_set(as, VICTIM, 2, 100); }
 static kv_status do_add(struct kv_handle *as) {

@@ -14,18 +14,9 @@ static struct kv_handle *h;
 static const char *name;
 static struct kv_config config;
 
-static void begin(void) {
-    h = world_open(KV_SIZE_MIN, KV_OPT_EVICT);
-    for (uint32_t i = 0; i < ITEMS; i++)
-        OK(item_set(h, i, 1, 100));
-}
+static void begin(void) { h = acts_begin(); }
 
-static void end(void) {
-    for (uint32_t i = 0; i < ITEMS; i++)
-        OK(item_get(h, i, NULL, NULL));
-    (void)world_account(h);
-    store_detach(h);
-}
+static void end(void) { acts_end(h); }
 
 /* A watermark that promises memory the file has not: refused before anything is touched. */
 static void test_promised_memory(void) {

@@ -202,7 +202,7 @@ def test_killed_at_any_moment(open_store: Open, play: Play, evict: bool) -> None
     while time.monotonic() < end and not wrong:
         daemon = play(be_daemon, store.name)
         until(has_daemon(store), "a daemon works")
-        time.sleep(numbers.random() * 0.03)
+        time.sleep(numbers.random() * 0.03)  # somewhere in the middle of its work
         dead(daemon)
         kills += 1
         wrong += store.check().problems

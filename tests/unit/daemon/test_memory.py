@@ -47,7 +47,7 @@ def test_expired_items_become_free_memory(open_store: Open, clock: Clock, workin
         clock.advance(moment - passed)
         passed, began = moment, time.monotonic()
         while reusable() < 0.9 and time.monotonic() < began + WORK_S:
-            time.sleep(0.01)
+            time.sleep(0.01)  # the daemon works meanwhile, for WORK_S at most
         print(f"seed {seed}, {moment} s: {reusable():.3f} in {time.monotonic() - began:.2f} s")
         if moment >= SURELY_S:
             assert reusable() >= 0.9
