@@ -117,6 +117,7 @@ def _attach_once(cls: type[StoreT], options: Options, uid: int, deadline: float)
         config,
         options.readonly,
         options.lock_timeout,
+        False,
     )
     if not isinstance(made, tuple):
         if options.create == "new" and not made._created:
