@@ -121,6 +121,25 @@ def test_in_front(start: Start, store: shmkv.Store, address: Address) -> None:
     assert f"metrics: {address}" in err.decode()
 
 
+def test_who_stands_by_takes_the_address_over(
+    start: Start, store: shmkv.Store, address: Address
+) -> None:
+    """Two of one unit file: the second has no metrics until it is the daemon."""
+    command = ("daemon", "-f", "--standby", "-s", store.name, "--metrics", str(address))
+    first = start(*command)
+    until(lambda: up(address, store), "the first serves")
+    second = start(*command)
+    assert second.stderr is not None
+    assert b"standing by" in second.stderr.readline()
+    first.kill()
+    first.wait(SECONDS)
+    until(lambda: up(address, store), "the second serves")
+    assert numbers(get(address)[2])["shmkv_attached_processes", store.name] == 2
+    assert second.poll() is None
+    second.send_signal(signal.SIGTERM)
+    assert f"metrics: {address}" in second.communicate(timeout=SECONDS)[1].decode()
+
+
 def test_in_the_background(
     finished: Finished, store: shmkv.Store, orphans: Orphans, address: Address
 ) -> None:
