@@ -48,9 +48,10 @@ def file_path(name: str, uid: int) -> str:
     return SHM + object_name(name, uid)
 
 
-def names() -> list[str]:
-    """Names of this user's stores, sorted."""
-    prefix = f"shmkv.{os.geteuid()}."
+def names(*, owner: int | None = None) -> list[str]:
+    """Names of the stores of a user, this one by default, sorted."""
+    uid = check_owner(owner)
+    prefix = f"shmkv.{os.geteuid() if uid is None else uid}."
     return sorted(
         entry.name.removeprefix(prefix)
         for entry in os.scandir(SHM)

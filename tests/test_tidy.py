@@ -43,7 +43,7 @@ PYTHON_ORDER = [
     {"launch"},
     {"store", "aio"},
     {"structures", "recipes", "persist", "inspect"},
-    {"daemon", "replay", "resp"},
+    {"daemon", "metrics", "replay", "resp"},
     {"cli", "contrib", "testing"},
     {"__main__"},
 ]

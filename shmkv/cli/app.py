@@ -32,6 +32,7 @@ VERBS = {
     "import": "streams",
     "check": "stores",
     "daemon": "daemons",
+    "metrics": "scraping",
     "replay": "replaying",
     "resize": "stores",
     "rm": "stores",
