@@ -107,7 +107,7 @@ def _attach_once(cls: type[StoreT], options: Options, uid: int, deadline: float)
             options.new_size,
             options.new_max_size,
             int.from_bytes(os.urandom(8), "little"),
-            0 if options.evict is False else _core.OPT_EVICT,
+            _core.OPT_EVICT if options.new_evict else 0,
         )
     made = _core.attach(
         cls,

@@ -137,7 +137,7 @@ class Call:
     def open(self, *, readonly: bool = False, **options: Any) -> shmkv.Store:
         """The store, which exists unless the options say otherwise. Failure, Error."""
         if not readonly:
-            options.setdefault("create", False)
+            options = {"create": False, "daemon": False} | options
         try:
             config.check_name(self.name)
         except ValueError as error:
