@@ -31,6 +31,10 @@ struct kv_open {
  * KV_HALFMADE KV_GONE KV_VERSION KV_STRANGER KV_CORRUPT KV_NOSPACE KV_BUSY KV_NOMEM KV_OS */
 kv_status segment_open(const struct kv_open *how, struct kv_handle **out, bool *created,
                        struct kv_found *found);
+/* Set the file's times: it was used until now. The kernel sets them where a file is mapped and
+ * where a process first writes to a page, and at nothing else that users of a segment do. Not for a
+ * handle whose descriptor came with O_NOATIME: who only looks leaves no trace. */
+void segment_mark(const struct kv_handle *h);
 /* Unmap and close. The rows must have been released (or never taken). */
 void segment_close(struct kv_handle *h);
 /* Tests: another attachment of the same segment through the same mapping, so that a sanitizer that

@@ -35,6 +35,7 @@ VERBS = {
     "replay": "replaying",
     "resize": "stores",
     "rm": "stores",
+    "gc": "collecting",
     "doctor": "checkup",
 }
 

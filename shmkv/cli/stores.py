@@ -14,7 +14,6 @@ import contextlib
 import datetime as dt
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +71,10 @@ def _listed(folder: Path, uid: int | None) -> list[dict[str, Any]]:
 
 
 def _items(name: str, uid: int) -> int:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with shmkv.open(name, owner=uid, readonly=True, mode=0o777, lock_timeout=0) as store:
-            return len(store)
+    """How many there are; to look at one's own stores counts as no use of them (`shmkv gc`)."""
+    options = config.judge(name, owner=uid, readonly=True, mode=0o777, lock_timeout=0, environ={})
+    with segment.attach(shmkv.Store, options, unseen=uid == os.geteuid()) as store:
+        return len(store)
 
 
 @click.command("ls", cls=click.Command)
