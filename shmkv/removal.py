@@ -30,6 +30,7 @@ from collections.abc import Iterator
 
 import posix_ipc  # type: ignore[import-not-found]
 
+from shmkv import log
 from shmkv.config import check_name, check_owner
 from shmkv.errors import Denied, NotFound
 
@@ -63,6 +64,7 @@ def unlink(name: str, *, missing_ok: bool = False, owner: int | None = None) -> 
     try:
         with _keeping_others_off(file_path(name, uid)):
             posix_ipc.unlink_shared_memory(object_name(name, uid))
+        log.tell(log.INFO, "store %r of user %d: its name is removed", name, uid)
     except posix_ipc.ExistentialError:
         if not missing_ok:
             raise NotFound(f"store {name!r} does not exist ({file_path(name, uid)})") from None
@@ -146,6 +148,7 @@ class Alone:
         if fcntl.fcntl(self.fd, fcntl.F_GETLEASE) != fcntl.F_WRLCK:
             raise InUse  # somebody waits for it, who comes first
         os.unlink(self.path)
+        log.tell(log.INFO, "%s is removed: nobody has it", self.path)
 
     def __enter__(self) -> Alone:
         return self

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 import posix_ipc  # type: ignore[import-not-found]
 
-from shmkv import _core
+from shmkv import _core, log
 from shmkv.config import SIZE_MIN, Options, show_size
 from shmkv.errors import BY_STATUS, Busy, Corrupt, Denied, Exists, Mismatch, NoSpace, NotFound
 from shmkv.removal import PAUSE, SHM, file_path, object_name, unlink
@@ -66,6 +66,10 @@ def attach(cls: type[StoreT], options: Options, *, unseen: bool = False) -> Stor
             if time.monotonic() > deadline:
                 break
             continue
+        except Exception as error:
+            serious = isinstance(error, (Corrupt, NoSpace))
+            log.tell(log.WARNING if serious else log.DEBUG, "refused: %s", error)
+            raise
         if options.owner is None:
             _warn_of_namesakes(options.name, uid)
         return store
@@ -108,11 +112,18 @@ def _attach_once(
         if problem is not None and (options.on_mismatch != "recreate" or options.readonly):
             raise Mismatch(problem)
     else:
+        problem = None
         status, number, found = made
         if status == "gone":
             raise _Again
         if status != "corrupt" or options.on_corrupt != "recreate" or options.readonly:
             raise _refusal(status, number, found, options, uid)
+    log.tell(
+        log.WARNING,
+        "store %r is removed to be made anew: %s",
+        options.name,
+        problem or "it is damaged",
+    )
     _remove(options, uid, inode, deadline)
     raise _Again
 

@@ -19,15 +19,26 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shmkv import _core, config, launch, segment
+from shmkv import _core, config, launch, log, segment
 from shmkv import codec as codecs
-from shmkv.errors import Closed, ReadOnly
+from shmkv.errors import Closed, Error, ReadOnly
 from shmkv.types import MISSING, Info, Key, Ttl
 
 if TYPE_CHECKING:
     from shmkv.types import Report, Stats
 
 T = TypeVar("T")
+
+# Totals of the store that a log should tell of, by the name they have in `_stats`.
+_NOTICES = {
+    "lock_recoveries": (log.INFO, "locks were taken over from processes that ended"),
+    "folds": (log.INFO, "attachments of processes that ended were folded"),
+    "nospace": (
+        log.WARNING,
+        "times the system refused it memory: it works with less than its size",
+    ),
+    "damage": (log.WARNING, "times damaged bytes were met and cut out: shmkv check"),
+}
 
 
 class _Items(ItemsView[Key, Any]):
@@ -70,8 +81,9 @@ class Store(_core.Store, MutableMapping[Key, Any]):
     is damaged. A handle is equal to itself only.
     """
 
-    __slots__ = ("__weakref__", "_options")
+    __slots__ = ("__weakref__", "_noticed", "_options")
     _options: dict[str, Any]
+    _noticed: dict[str, int]
 
     # --- the handle -----------------------------------------------------------------------------
 
@@ -82,6 +94,28 @@ class Store(_core.Store, MutableMapping[Key, Any]):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def close(self) -> None:
+        """Detach. Waits up to lock_timeout for operations and views of this process, then raises
+        Busy and the store stays open. Closing again does nothing."""
+        if not self.closed:
+            self._notice()
+            log.tell(log.DEBUG, "store %r is closed", self.name)
+        super().close()
+
+    def _notice(self) -> None:
+        """Tell the log what has befallen the store since this handle last looked."""
+        if log.listener(log.INFO) is None:
+            return
+        try:
+            now = self._stats()
+        except Error:  # closed meanwhile, or damaged: others say so
+            return
+        before = getattr(self, "_noticed", now)
+        self._noticed = now
+        for what, (level, text) in _NOTICES.items():
+            if now[what] > before[what]:
+                log.tell(level, "store %r: %d " + text, self.name, now[what] - before[what])
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else config.show_size(self.size)
@@ -194,6 +228,7 @@ class Store(_core.Store, MutableMapping[Key, Any]):
         """Totals of the store, of all its processes."""
         from shmkv.types.results import Stats
 
+        self._notice()
         numbers = self._stats()
         created = numbers.pop("created_ms") / 1000
         return Stats(**numbers, created=created)
@@ -233,6 +268,9 @@ class Store(_core.Store, MutableMapping[Key, Any]):
         from shmkv.types.results import Report
 
         counts, problems = self._check()
+        self._notice()
+        if problems:
+            log.tell(log.WARNING, "store %r: %s", self.name, problems[0])
         return Report(ok=counts["problem_count"] == 0, problems=tuple(problems), **counts)
 
 
@@ -318,6 +356,17 @@ def open(
     store = segment.attach(Store, options)
     store._codec = encoder
     store._options = _handed_on(store, options)
+    log.tell(
+        log.INFO if store._created else log.DEBUG,
+        "store %r %s%s: %s of at most %s, evict=%s",
+        name,
+        "created" if store._created else "attached",
+        " to read" if options.readonly else "",
+        config.show_size(store.size),
+        config.show_size(store.max_size),
+        store.evict,
+    )
+    store._notice()
     if options.daemon:
         launch.ensure(store, owner=owner, mode=mode)
     return store
