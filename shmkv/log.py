@@ -11,8 +11,7 @@ Levels: WARNING for what a person should look into (data given up, damage, memor
 for what happens seldom (a store created, a name removed, the dead of whom something was taken over
 or folded), DEBUG for each attach, detach and refusal.
 
-Promises: no line on the way of a get or a set, none under a lock, none with a value in it. Keys
-appear at DEBUG only, and shortened (`key`).
+Promises: no line on the way of a get or a set, none under a lock, none with a key or a value in it.
 
 Does not: set levels, add handlers but that one, or log for the daemon, which has lines of its own
 under `shmkv.daemon`.
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     import logging
 
 DEBUG, INFO, WARNING = 10, 20, 30
-KEY_SHOWN = 16
 
 
 def listener(level: int) -> logging.Logger | None:
@@ -43,13 +41,37 @@ def listener(level: int) -> logging.Logger | None:
 
 
 def tell(level: int, text: str, *values: Any) -> None:
-    """A line, formed only if somebody listens; its place in the sources is the caller's."""
+    """A line, formed only if somebody listens."""
     logger = listener(level)
     if logger is not None:
         logger.log(level, text, *values, stacklevel=2)
 
 
-def key(given: str | bytes) -> str:
-    """The beginning of a key, for DEBUG lines."""
-    shown = ascii(given[:KEY_SHOWN])
-    return shown if len(given) <= KEY_SHOWN else f"{shown}... ({len(given)} long)"
+def opened(store: Any, readonly: bool) -> None:
+    """That a store was attached to or created."""
+    what = "created" if store._created else "attached to read" if readonly else "attached"
+    tell(
+        INFO if store._created else DEBUG,
+        "store %r %s: %d bytes of at most %d, evict=%s",
+        store.name,
+        what,
+        store.size,
+        store.max_size,
+        store.evict,
+    )
+
+
+# Totals of a store that a person should hear of when they rise.
+_SIGNS = {
+    "lock_recoveries": (INFO, "locks were taken over from processes that ended"),
+    "folds": (INFO, "attachments of processes that ended were folded"),
+    "nospace": (WARNING, "times the system refused memory: the store works with less"),
+    "damage": (WARNING, "times damaged bytes were met and cut out: shmkv check"),
+}
+
+
+def befallen(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """What has happened in a store between two looks at its totals."""
+    for what, (level, text) in _SIGNS.items():
+        if now[what] > before[what]:
+            tell(level, "store %r: %d " + text, name, now[what] - before[what])

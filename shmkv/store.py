@@ -29,17 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Totals of the store that a log should tell of, by the name they have in `_stats`.
-_NOTICES = {
-    "lock_recoveries": (log.INFO, "locks were taken over from processes that ended"),
-    "folds": (log.INFO, "attachments of processes that ended were folded"),
-    "nospace": (
-        log.WARNING,
-        "times the system refused it memory: it works with less than its size",
-    ),
-    "damage": (log.WARNING, "times damaged bytes were met and cut out: shmkv check"),
-}
-
 
 class _Items(ItemsView[Key, Any]):
     """Pairs of a store; what goes while it is walked is left out."""
@@ -111,11 +100,8 @@ class Store(_core.Store, MutableMapping[Key, Any]):
             now = self._stats()
         except Error:  # closed meanwhile, or damaged: others say so
             return
-        before = getattr(self, "_noticed", now)
+        log.befallen(self.name, getattr(self, "_noticed", now), now)
         self._noticed = now
-        for what, (level, text) in _NOTICES.items():
-            if now[what] > before[what]:
-                log.tell(level, "store %r: %d " + text, self.name, now[what] - before[what])
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else config.show_size(self.size)
@@ -320,10 +306,10 @@ def open(
     codec: what stores values that are not plain: "safe"; "pickle", which takes any object and runs
         code that the writers chose when it reads; or the name given to `register_codec`.
     path, journal: not available in this version.
-    on_mismatch: if the store has another size, max_size or evict: "fail" (unless
-        SHMKV_ON_MISMATCH says "attach") raises Mismatch,
+    on_mismatch: if the store has another size, max_size or evict: "fail" raises Mismatch,
         "recreate" replaces it by an empty one, "attach" takes it as it is. A store that `resize`
         has raised may be asked for by any size from that of its creation to the present one.
+        Without it: as SHMKV_ON_MISMATCH says, fail or attach; "fail".
     on_corrupt: "fail" raises Corrupt; "recreate" looks at all of it (as `check` does, which takes
         seconds in a store of many GiB) and replaces a damaged store by an empty one.
     lock_timeout: seconds to wait for a lock that a living process holds, before Busy; without it
@@ -356,16 +342,7 @@ def open(
     store = segment.attach(Store, options)
     store._codec = encoder
     store._options = _handed_on(store, options)
-    log.tell(
-        log.INFO if store._created else log.DEBUG,
-        "store %r %s%s: %s of at most %s, evict=%s",
-        name,
-        "created" if store._created else "attached",
-        " to read" if options.readonly else "",
-        config.show_size(store.size),
-        config.show_size(store.max_size),
-        store.evict,
-    )
+    log.opened(store, options.readonly)
     store._notice()
     if options.daemon:
         launch.ensure(store, owner=owner, mode=mode)
