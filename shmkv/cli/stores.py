@@ -24,7 +24,7 @@ from shmkv import config, segment
 from shmkv.cli import complete, output
 from shmkv.cli.call import exact_option, flag, json_option, owner_option, refuse, verb
 from shmkv.cli.output import size, tell
-from shmkv.cli.target import Call, missing, no, to_key
+from shmkv.cli.target import Call, look, missing, no, to_key
 
 COLUMNS = ("NAME", "OWNER", "SIZE", "USED", "ITEMS", "ATTACHED", "STATE")
 SIZES = {"size", "max_size"}  # of stats, besides bytes_*
@@ -71,9 +71,7 @@ def _listed(folder: Path, uid: int | None) -> list[dict[str, Any]]:
 
 
 def _items(name: str, uid: int) -> int:
-    """How many there are; to look at one's own stores counts as no use of them (`shmkv gc`)."""
-    options = config.judge(name, owner=uid, readonly=True, mode=0o777, lock_timeout=0, environ={})
-    with segment.attach(shmkv.Store, options, unseen=uid == os.geteuid()) as store:
+    with look(name, uid) as store:
         return len(store)
 
 

@@ -174,6 +174,7 @@ def test_to_look_is_no_use(store_name: str, path: Path) -> None:
     before = path.stat()
     result = CliRunner().invoke(cli, ["ls"])
     assert f"{store_name} " in result.stdout
+    assert "every invariant holds" in CliRunner().invoke(cli, ["doctor", store_name]).stdout
     assert gc(store_name, idle_s=31 * DAY).done is Done.KEPT
     after = path.stat()
     assert (after.st_atime_ns, after.st_mtime_ns) == (before.st_atime_ns, before.st_mtime_ns)
