@@ -36,6 +36,7 @@ from shmkv.errors import Denied, NotFound
 
 SHM = "/dev/shm"
 PAUSE = 0.001  # seconds, while another process holds a segment to remove it
+GLANCE = 0.05  # seconds: `ls` and others look at every segment, and have it open while they do
 PATIENCE = 1.0  # seconds, for one that is stopped
 
 _FLOCK = struct.Struct("hhqqi0q")  # struct flock: type, whence, start, length, process
@@ -124,20 +125,28 @@ class Alone:
             raise
 
     def _take(self) -> None:
-        try:
-            # Who opens the file meanwhile makes the kernel signal us: with one nobody dies of.
-            fcntl.fcntl(self.fd, fcntl.F_SETSIG, signal.SIGURG)
-            fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        except OSError as error:
-            if error.errno == errno.EAGAIN:
-                raise InUse from None
-            why = os.strerror(error.errno or 0)
-            raise Unsure(f"no lease on it is granted here ({why})") from None
+        # Who opens the file meanwhile makes the kernel signal us: with one nobody dies of.
+        fcntl.fcntl(self.fd, fcntl.F_SETSIG, signal.SIGURG)
+        end = time.monotonic() + GLANCE
+        while not self._leased():
+            if time.monotonic() > end:
+                raise InUse
+            time.sleep(PAUSE)
         lock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _LOCKS, _LOCKS_LEN, 0)
         try:
             fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, lock)
         except (BlockingIOError, PermissionError):
             raise InUse from None
+
+    def _leased(self) -> bool:
+        try:
+            fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                return False
+            why = os.strerror(error.errno or 0)
+            raise Unsure(f"no lease on it is granted here ({why})") from None
+        return True
 
     def remove(self) -> None:
         """Remove the name. Raises InUse if the hold has been lost, FileNotFoundError."""

@@ -61,15 +61,19 @@ def gc_(
     asks = idle is not None and not (yes or dry_run)
     if asks and not (sys.stdin is not None and sys.stdin.isatty()):
         refuse("there is no terminal to ask at: add --yes, or --dry-run to see what would go")
-    agreed = True
+    agreed, seen = True, leftovers.collect(names=chosen, idle_s=idle) if asks else []
     if asks:
-        would = leftovers.collect(names=chosen, idle_s=idle)
-        agreed = _agreed([one for one in would if one.done is Done.WOULD and not one.useless])
-    found = leftovers.collect(names=chosen, idle_s=idle if agreed else None, remove=not dry_run)
-    _show(found, as_json, named=chosen is not None)
+        agreed = _agreed([one for one in seen if one.done is Done.WOULD and not one.useless])
+        # Only what was told of: while a person thinks, other stores grow old.
+        stay = [one for one in seen if one.done is not Done.WOULD and not one.found.dead]
+        chosen = frozenset(one.found.name for one in seen) - {one.found.name for one in stay}
+        seen = stay
+    seen += leftovers.collect(names=chosen, idle_s=idle if agreed else None, remove=not dry_run)
+    found = sorted(seen, key=lambda one: (one.found.uid, one.found.name))
+    _show(found, as_json, named=bool(names))
     if any(one.done is Done.FAILED for one in found):
         ctx.exit(3)
-    if not agreed or (chosen and any(one.done is Done.KEPT for one in found)):
+    if not agreed or (names and any(one.done is Done.KEPT for one in found)):
         ctx.exit(1)
 
 
