@@ -1,8 +1,8 @@
-"""Names and rights of segments: create, open, unlink; a descriptor goes to the core.
+"""Names and rights of segments: create and open; a descriptor goes to the core.
 
 A store `name` of user `uid` is the POSIX shared-memory object `/shmkv.<uid>.<name>`. Owns: how it
-is found, made and removed, and whether it is to be trusted: owner, mode, type and links are looked
-at through the descriptor before anything is mapped. Words every refusal.
+is found, made and recreated, and whether it is to be trusted: owner, mode, type and links are
+looked at through the descriptor before anything is mapped. Words every refusal.
 
 Promises: nothing is removed but what was asked for. Two that recreate one store at once end up in
 the same new one: a name is unlinked only by who holds a lock on the very file it names.
@@ -23,29 +23,20 @@ from typing import TypeVar
 
 import posix_ipc  # type: ignore[import-not-found]
 
-from shmkv import _core
-from shmkv.config import SIZE_MIN, Options, check_name, check_owner, show_size
+from shmkv import _core, log
+from shmkv.config import SIZE_MIN, Options, check_owner, show_size
 from shmkv.errors import BY_STATUS, Busy, Corrupt, Denied, Exists, Mismatch, NoSpace, NotFound
+from shmkv.removal import PAUSE, SHM, file_path, object_name, unlink
 
-SHM = "/dev/shm"
+__all__ = ["SHM", "attach", "file_path", "names", "object_name", "unlink"]
+
 ROUNDS = 1000  # a name that is unlinked and made again all the time is given up after these
-PAUSE = 0.001  # seconds, while another process recreates the store
 
 StoreT = TypeVar("StoreT", bound=_core.Store)
 
 
 class _Again(Exception):
     """The segment changed under us: start over."""
-
-
-def object_name(name: str, uid: int) -> str:
-    """The shared-memory object of a store."""
-    return f"/shmkv.{uid}.{name}"
-
-
-def file_path(name: str, uid: int) -> str:
-    """Where the system keeps it, for messages and listings."""
-    return SHM + object_name(name, uid)
 
 
 def names(*, owner: int | None = None) -> list[str]:
@@ -59,56 +50,47 @@ def names(*, owner: int | None = None) -> list[str]:
     )
 
 
-def unlink(name: str, *, missing_ok: bool = False, owner: int | None = None) -> None:
-    """Remove a store's name and, when the last process lets go, its memory.
-
-    Whoever has it open goes on with it; the next `open` makes a new store. `owner` is the user id
-    it belongs to, this user by default. Raises NotFound (unless `missing_ok`), Denied.
-    """
-    check_name(name)
-    uid = check_owner(owner)
-    uid = os.geteuid() if uid is None else uid
-    try:
-        posix_ipc.unlink_shared_memory(object_name(name, uid))
-    except posix_ipc.ExistentialError:
-        if not missing_ok:
-            raise NotFound(f"store {name!r} does not exist ({file_path(name, uid)})") from None
-    except (posix_ipc.PermissionsError, PermissionError) as error:
-        raise Denied(f"store {name!r} may not be removed: {error}") from None
-
-
 # --- opening ----------------------------------------------------------------------------------
 
 
-def attach(cls: type[StoreT], options: Options) -> StoreT:
-    """A store of type `cls`, opened or created as the options say."""
+def attach(cls: type[StoreT], options: Options, *, unseen: bool = False) -> StoreT:
+    """A store of type `cls`, opened or created as the options say.
+
+    unseen: to look at what there is counts as no use of it (`shmkv ls`); for owners only.
+    """
     uid = os.geteuid() if options.owner is None else options.owner
     deadline = time.monotonic() + max(options.lock_timeout, 1.0)
     for _ in range(ROUNDS):
         try:
-            store = _attach_once(cls, options, uid, deadline)
+            store = _attach_once(cls, options, uid, deadline, unseen)
         except _Again:
             if time.monotonic() > deadline:
                 break
             continue
+        except Exception as error:
+            serious = isinstance(error, (Corrupt, NoSpace))
+            log.tell(log.WARNING if serious else log.DEBUG, "refused: %s", error)
+            raise
         if options.owner is None:
             _warn_of_namesakes(options.name, uid)
         return store
     raise Busy(
         f"store {options.name!r}: its name was removed and made again while it was being opened,"
-        " over and over: who does that?"
+        " over and over, or a `shmkv gc` that is about to remove it is stopped: who does that?"
     )
 
 
-def _attach_once(cls: type[StoreT], options: Options, uid: int, deadline: float) -> StoreT:
-    fd, inode = _descriptor(options, uid)
+def _attach_once(
+    cls: type[StoreT], options: Options, uid: int, deadline: float, unseen: bool
+) -> StoreT:
+    fd, inode = _descriptor(options, uid, unseen)
     config = None
     if options.create is not False and not options.readonly:
         config = (
             options.new_size,
             options.new_max_size,
             int.from_bytes(os.urandom(8), "little"),
-            0 if options.evict is False else _core.OPT_EVICT,
+            _core.OPT_EVICT if options.new_evict else 0,
         )
     made = _core.attach(
         cls,
@@ -132,11 +114,18 @@ def _attach_once(cls: type[StoreT], options: Options, uid: int, deadline: float)
         if problem is not None and (options.on_mismatch != "recreate" or options.readonly):
             raise Mismatch(problem)
     else:
+        problem = None
         status, number, found = made
         if status == "gone":
             raise _Again
         if status != "corrupt" or options.on_corrupt != "recreate" or options.readonly:
             raise _refusal(status, number, found, options, uid)
+    log.tell(
+        log.WARNING,
+        "store %r is removed to be made anew: %s",
+        options.name,
+        problem or "it is damaged",
+    )
     _remove(options, uid, inode, deadline)
     raise _Again
 
@@ -149,7 +138,7 @@ def _damaged(store: _core.Store, options: Options) -> bool:
     return counts["problem_count"] > 0
 
 
-def _descriptor(options: Options, uid: int) -> tuple[int, tuple[int, int]]:
+def _descriptor(options: Options, uid: int, unseen: bool) -> tuple[int, tuple[int, int]]:
     """A descriptor of the segment, trusted, and the file's identity; created if it is to be."""
     name, target = options.name, object_name(options.name, uid)
     if options.create is not False and not options.readonly:
@@ -169,7 +158,10 @@ def _descriptor(options: Options, uid: int) -> tuple[int, tuple[int, int]]:
         else:
             return fd, _own(fd, options, uid)
     try:
-        fd = _existing(name, uid, readonly=options.readonly)
+        fd = _existing(name, uid, readonly=options.readonly, unseen=unseen)
+    except BlockingIOError:  # somebody is alone with it: its name goes, or stays
+        time.sleep(PAUSE)
+        raise _Again from None
     except FileNotFoundError:
         if options.create is not False and not options.readonly:
             raise _Again from None
@@ -186,9 +178,9 @@ def _descriptor(options: Options, uid: int) -> tuple[int, tuple[int, int]]:
         raise
 
 
-def _existing(name: str, uid: int, *, readonly: bool) -> int:
+def _existing(name: str, uid: int, *, readonly: bool, unseen: bool = False) -> int:
     """A descriptor of what has the name, whatever it is; a pipe put there does not block."""
-    how = os.O_RDONLY if readonly else os.O_RDWR
+    how = (os.O_RDONLY if readonly else os.O_RDWR) | (os.O_NOATIME if unseen else 0)
     return os.open(file_path(name, uid), how | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
@@ -251,7 +243,7 @@ def _remove(options: Options, uid: int, inode: tuple[int, int], deadline: float)
     """Unlink the name if it still means this file: its lock is held while looking and removing."""
     try:
         fd = _existing(options.name, uid, readonly=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, BlockingIOError):
         return
     try:
         while not _lock(fd):

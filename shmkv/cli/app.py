@@ -36,6 +36,7 @@ VERBS = {
     "replay": "replaying",
     "resize": "stores",
     "rm": "stores",
+    "gc": "collecting",
     "doctor": "checkup",
 }
 

@@ -52,7 +52,9 @@ class Task:
                 mode=self.mode,
                 readonly=readonly,
                 create=False,
+                on_mismatch="attach",
                 lock_timeout=LOCK_TIMEOUT,
+                daemon=False,
             )
 
 
