@@ -43,7 +43,7 @@ PYTHON_ORDER = [
     {"launch"},
     {"store", "aio"},
     {"structures", "recipes", "persist", "inspect"},
-    {"daemon", "replay", "resp"},
+    {"daemon", "replay", "resp", "top"},
     {"cli", "contrib", "testing"},
     {"__main__"},
 ]

@@ -257,6 +257,12 @@ PyObject *whole_compact(struct py_store *, PyObject *);
 PyObject *whole_work(struct py_store *, PyObject *);
 PyObject *whole_daemon(struct py_store *, PyObject *);
 
+PyObject *look_rows(struct py_store *, PyObject *);
+PyObject *look_memory(struct py_store *, PyObject *);
+PyObject *look_state(struct py_store *, PyObject *);
+PyObject *look_heat(struct py_store *, PyObject *);
+PyObject *look_count(struct py_store *, PyObject *);
+
 PyObject *view_make(struct py_store *, PyObject *key);
 PyObject *view_raw(struct py_store *, PyObject *);
 PyObject *scan_make(struct py_store *, PyObject *prefix);

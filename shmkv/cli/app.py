@@ -36,6 +36,10 @@ VERBS = {
     "resize": "stores",
     "rm": "stores",
     "doctor": "checkup",
+    "top": "eyes",
+    "hot": "eyes",
+    "watch": "eyes",
+    "plan": "eyes",
 }
 
 
