@@ -25,7 +25,8 @@ CANDIDATES = 65_536  # warm items that are counted, the warmest first
 GROUP = 4096  # of them at a time
 FINALISTS = 4  # times as many as are asked for
 FIRST = (2, 1_000_000, 200_000)  # looks, waiting before each, rest before the next; nanoseconds
-TURNS = 5  # of all groups, so that a pause of the workers hits all alike
+KEPT = 4  # one of so many of each group stays in: a pause of the workers hits a group alike
+TURNS = 3  # of the last group
 GAPS_NS = (1_000_000, 100_000, 10_000, 2_000)  # the hotter, the shorter
 REST_NS = 500_000
 SATURATED = 1.6  # reads in looks that saw any, on average: more, and too many went unseen
@@ -96,17 +97,22 @@ def counted(
 
 
 def _finalists(store: Store, keys: list[Key], most: int) -> list[Key]:
-    """Those that were read most in a first short count, group by group, in turns."""
-    reads = dict.fromkeys(keys, 0)
-    for _ in range(TURNS):
-        for at in range(0, len(keys), GROUP):
-            group = keys[at : at + GROUP]
-            _, seen = store._count(group, *FIRST)
-            for key, found in zip(group, seen, strict=True):
-                if found is not None:
-                    reads[key] += found[2]
-    best = heapq.nlargest(most, reads, key=reads.__getitem__)
-    return [key for key in best if reads[key]]
+    """Those that were read most in first short counts, fewer and fewer of them."""
+    while len(keys) > GROUP:
+        many = -(-len(keys) // GROUP)
+        groups = (keys[at::many] for at in range(many))
+        keys = [key for group in groups for key, _ in _best(store, group, len(group) // KEPT, 1)]
+    return [key for key, reads in _best(store, keys, most, TURNS) if reads]
+
+
+def _best(store: Store, group: list[Key], most: int, turns: int) -> list[tuple[Key, int]]:
+    """The keys of a group that were read most, and how often that was seen."""
+    reads = [0] * len(group)
+    for _ in range(turns):
+        _, seen = store._count(group, *FIRST)
+        for i, found in enumerate(seen):
+            reads[i] += found[2] if found is not None else 0
+    return heapq.nlargest(most, zip(group, reads, strict=True), key=lambda pair: pair[1])
 
 
 def _rated(one: Hot, exposed_ns: int, looks: int, idle: int, least: int) -> Hot:
