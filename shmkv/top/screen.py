@@ -53,6 +53,7 @@ class Top(App[None]):
         Binding("k", "sort_keys", "keys"),
         Binding("slash", "filter", "prefix", key_display="/"),
         Binding("p", "pause", "pause"),
+        Binding("ctrl+c", "quit", show=False, priority=True),
         Binding("escape", "leave_filter", show=False),
     ]
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +69,32 @@ def test_top_as_text(run: Run, warm: shmkv.Store) -> None:
 def test_top_needs_a_terminal(run: Run, warm: shmkv.Store) -> None:
     pytest.importorskip("textual")
     assert "--once" in run("top", warm.name, code=3).stderr
+
+
+@pytest.mark.parametrize("key", [b"q", b"\x03"], ids=["q", "ctrl-c"])
+def test_top_on_a_terminal(start: Start, warm: shmkv.Store, key: bytes) -> None:
+    pytest.importorskip("textual")
+    master, slave = pty.openpty()
+    try:
+        process = start(
+            *("top", warm.name, "--interval", "50ms"),
+            env={"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"},
+            **dict.fromkeys(("stdin", "stdout", "stderr"), slave),
+        )
+        seen, end = b"", time.monotonic() + SECONDS
+        while b"user:2" not in seen and time.monotonic() < end:
+            if select.select([master], [], [], 1)[0]:
+                seen += os.read(master, 1 << 16)
+        assert b"hit ratio" in seen
+        os.write(master, key)
+        while process.poll() is None and time.monotonic() < end:
+            if select.select([master], [], [], 0.05)[0]:  # it writes until it ends
+                seen += os.read(master, 1 << 16)
+        assert process.wait(1) == 0
+        assert b"Traceback" not in seen
+    finally:
+        os.close(slave)
+        os.close(master)
 
 
 def test_top_says_what_to_install(
@@ -278,6 +307,15 @@ def test_strange_segments(
     said = run(*call_of(look, store_name), code=3).stderr
     assert word in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=" ".join)
+def test_no_permission(run: Run, store: shmkv.Store, look: tuple[str, ...]) -> None:
+    segment_path(store.name).chmod(0o644)  # more than --mode allows
+    said = run(*call_of(look, store.name), code=3).stderr
+    assert "is refused" in said
+    assert said.count("\n") == 1
+    run(*call_of(look, store.name + "x"), "--owner", "nobody-of-this-name", code=2)
 
 
 @pytest.mark.parametrize("look", LOOKS[:4], ids=" ".join)
