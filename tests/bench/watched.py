@@ -130,7 +130,8 @@ def cpu_seconds(pid: int) -> float:
     """What a process has used."""
     with open(f"/proc/{pid}/stat") as stream:
         words = stream.read().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+    ticks: int = os.sysconf("SC_CLK_TCK")
+    return (int(words[11]) + int(words[12])) / ticks
 
 
 def turn(counts: list[Any], pid: int, runs: bool) -> float:
