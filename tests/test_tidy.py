@@ -43,7 +43,7 @@ PYTHON_ORDER = [
     {"launch"},
     {"store", "aio"},
     {"structures", "recipes", "persist", "inspect"},
-    {"daemon", "leftovers", "metrics", "replay", "resp"},
+    {"daemon", "leftovers", "metrics", "replay", "resp", "top"},
     {"cli", "contrib", "testing"},
     {"__main__"},
 ]

@@ -38,6 +38,10 @@ VERBS = {
     "rm": "stores",
     "gc": "collecting",
     "doctor": "checkup",
+    "top": "eyes",
+    "hot": "eyes",
+    "watch": "eyes",
+    "plan": "eyes",
 }
 
 
