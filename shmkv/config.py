@@ -8,12 +8,15 @@ it. Does not: look at segments, know what the running system allows.
 from __future__ import annotations
 
 import math
+import os
 import re
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 Create: TypeAlias = bool | Literal["new"]
 OnMismatch: TypeAlias = Literal["fail", "recreate", "attach"]
 OnCorrupt: TypeAlias = Literal["fail", "recreate"]
+Journal: TypeAlias = Literal["everysec", "always"]
+Path: TypeAlias = str | os.PathLike[str]
 
 SIZE_MIN = 2 << 20
 SIZE_MAX = 64 << 30
@@ -104,6 +107,18 @@ def _check_mode(mode: int) -> int:
     return mode
 
 
+def _check_path(path: Path | None) -> str | None:
+    """The directory of a store, absolute: where a process stands may change."""
+    if path is None:
+        return None
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise TypeError(f"path must be a str, a path or None, not {type(path).__name__}")
+    if not text or "\0" in text:
+        raise ValueError(f"path={path!r:.60} names no directory")
+    return os.path.abspath(text)
+
+
 def _check_timeout(timeout: float) -> float:
     if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
         raise TypeError(f"lock_timeout must be seconds (float), not {type(timeout).__name__}")
@@ -127,6 +142,8 @@ class Options(NamedTuple):
     on_corrupt: OnCorrupt
     lock_timeout: float
     daemon: bool
+    path: str | None = None
+    journal: Journal | None = None
 
     @property
     def new_size(self) -> int:
@@ -143,6 +160,23 @@ class Options(NamedTuple):
         return min(GROWTH * self.new_size, SIZE_MAX)
 
 
+def _check_together(options: Options) -> None:
+    """Refuse options that do not go together."""
+    if options.new_max_size < options.new_size:
+        raise ValueError(
+            f"max_size={show_size(options.new_max_size)} is less than"
+            f" size={show_size(options.new_size)}"
+        )
+    if options.readonly and options.create == "new":
+        raise ValueError('readonly=True cannot create: leave out create="new"')
+    if options.journal is not None and options.path is None:
+        raise ValueError(f"journal={options.journal!r} needs a directory: add path=")
+    if options.readonly and options.journal is not None:
+        raise ValueError("readonly=True writes no journal: leave out journal=")
+    if options.readonly and options.daemon:
+        raise ValueError("readonly=True starts no daemon: leave out daemon=True")
+
+
 def judge(
     name: str,
     *,
@@ -153,17 +187,16 @@ def judge(
     owner: int | None,
     readonly: bool,
     evict: bool | None,
-    path: Any,
-    journal: Any,
+    path: Path | None,
+    journal: Journal | None,
     on_mismatch: OnMismatch,
     on_corrupt: OnCorrupt,
     lock_timeout: float,
     daemon: bool,
 ) -> Options:
     """Options that are right one by one and together, or TypeError, ValueError."""
-    for what, value in (("path", path), ("journal", journal)):
-        if value is not None:
-            raise ValueError(f"{what}={value!r:.60} is not available in this version: leave it out")
+    if journal is not None:
+        _check_word("journal", journal, ("everysec", "always"))
     _check_word("on_mismatch", on_mismatch, ("fail", "recreate", "attach"))
     _check_word("on_corrupt", on_corrupt, ("fail", "recreate"))
     options = Options(
@@ -179,14 +212,8 @@ def judge(
         on_corrupt=on_corrupt,
         lock_timeout=_check_timeout(lock_timeout),
         daemon=check_bool("daemon", daemon),
+        path=_check_path(path),
+        journal=journal,
     )
-    if options.new_max_size < options.new_size:
-        raise ValueError(
-            f"max_size={show_size(options.new_max_size)} is less than"
-            f" size={show_size(options.new_size)}"
-        )
-    if options.readonly and options.create == "new":
-        raise ValueError('readonly=True cannot create: leave out create="new"')
-    if options.readonly and options.daemon:
-        raise ValueError("readonly=True starts no daemon: leave out daemon=True")
+    _check_together(options)
     return options

@@ -86,6 +86,7 @@ BY_STATUS: dict[str, type[Exception]] = {
     "mismatch": Mismatch,
     "read only": ReadOnly,
     "invalid": ValueError,
+    "persist": PersistError,
     "no memory": MemoryError,
     "system": OSError,
     "closed": Closed,

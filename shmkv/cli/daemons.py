@@ -38,6 +38,12 @@ FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
         help="Append lines of log to a file; it may be rotated.",
     ),
     click.Option(
+        ["--path"],
+        type=click.Path(file_okay=False, resolve_path=True),
+        metavar="DIR",
+        help="The store's directory: do its journal's work.",
+    ),
+    click.Option(
         ["--summary"],
         type=DURATION,
         default="10m",
@@ -45,7 +51,9 @@ FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
         help="Sum up in the log so often, or never (10m).",
     ),
 )
-def daemon_(call: Call, foreground: bool, standby: bool, log: str | None, summary: float) -> None:
+def daemon_(
+    call: Call, foreground: bool, standby: bool, log: str | None, path: str | None, summary: float
+) -> None:
     """Work ahead for a store: free memory, expired items, what the dead held.
 
     A store needs none, but with one its writers seldom have to free memory
@@ -62,6 +70,7 @@ def daemon_(call: Call, foreground: bool, standby: bool, log: str | None, summar
         mode=call.mode,
         standby=standby,
         summary_s=0.0 if summary == NEVER else summary,
+        folder=path,
     )
     if foreground:
         _log_to(log)
