@@ -51,8 +51,21 @@ PYTHON_ORDER = [
 # `errors` is the table that `types` may name; nothing else is shared within a line.
 PYTHON_SIBLINGS = {("types", "errors")}
 C_LEAVES = {"status", "atomic", "clock", "hash", "fault", "packed"}
-C_ORDER = ["layout", "wait", "lock", "segment", "ghost", "arena", "table", "fold", "clean"]
-C_ORDER += ["victim", "window", "evict", "work", "store", "check", "py", "module"]
+C_ORDER = ["layout", "wait", "lock", "segment", "ghost", "arena", "table"]
+C_ORDER += [
+    "image",
+    "journal",
+    "fold",
+    "clean",
+    "victim",
+    "window",
+    "evict",
+    "work",
+    "store",
+    "check",
+    "py",
+    "module",
+]
 
 
 # ---- files --------------------------------------------------------------------------------------

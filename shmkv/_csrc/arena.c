@@ -302,7 +302,6 @@ static bool appender_is_main(const struct kv_handle *h, uint32_t k) {
 static void page_stamp(struct kv_handle *h, uint32_t head) {
     struct kv_page *p = page_at(h, head);
     kv_store_rlx(&p->birth, arena_birth(h, page_run(page_word(h, head))));
-    kv_store_rlx(&p->jpos, 0u);
     kv_store_rlx(&p->opened_ms, kv_clock_ms());
     for (uint32_t i = 0; i < KV_EXPIRY_BUCKETS; i++)
         kv_store_rlx(&p->expiry[i], (uint16_t)0);

@@ -33,6 +33,11 @@ static kv_status fold_locks(struct kv_op *op, uint32_t number) {
             lock_give(&head->appenders[k].lock);
             row_count(h, KV_STAT_RECOVERIES, 1);
         }
+    if (take_from(h, &head->journal.lock, number)) {
+        journal_recover(h);
+        lock_give(&head->journal.lock);
+        row_count(h, KV_STAT_RECOVERIES, 1);
+    }
     for (uint32_t k = 0; k < KV_CLEANERS; k++)
         if (take_from(h, &head->cleaners[k].lock, number))
             lock_give(&head->cleaners[k].lock);

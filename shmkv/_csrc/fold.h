@@ -5,7 +5,7 @@
 #ifndef KV_FOLD_H
 #define KV_FOLD_H
 
-#include "table.h"
+#include "journal.h"
 
 /* The row's byte is held by the caller. Matches kv_fold_row. */
 kv_status fold_row(struct kv_op *op, uint32_t row, uint32_t number);

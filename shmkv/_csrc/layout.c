@@ -37,8 +37,13 @@ uint32_t kv_geometry_ghost(const struct kv_geometry *g, uint64_t size) {
     return g->mains == 0 ? 0 : (uint32_t)(size / KV_GHOST_SHARE / KV_LINE);
 }
 
+uint64_t kv_geometry_journal(const struct kv_geometry *g) {
+    return kv_round_up(g->words / KV_MARKS + (uint64_t)g->words * 8, 4096);
+}
+
 uint32_t kv_geometry_bases(const struct kv_geometry *g, uint64_t size) {
-    return kv_geometry_bases_below(g, size - (uint64_t)kv_geometry_ghost(g, size) * KV_LINE);
+    uint64_t ghost = (uint64_t)kv_geometry_ghost(g, size) * KV_LINE;
+    return kv_geometry_bases_below(g, size - ghost - kv_geometry_journal(g));
 }
 
 uint32_t kv_geometry_bases_below(const struct kv_geometry *g, uint64_t offset) {
@@ -72,7 +77,10 @@ bool kv_geometry_make(const struct kv_config *c, struct kv_geometry *g) {
     g->mains = c->options & KV_OPT_EVICT ? KV_MAINS : 0;
     g->off_ghost = c->max_size - (uint64_t)kv_geometry_ghost(g, c->max_size) * KV_LINE;
     g->off_ghost &= ~(uint64_t)4095;
-    g->bases_max = (uint32_t)((g->off_ghost - g->off_arena) >> g->base_shift);
+    if (c->options & KV_OPT_JOURNAL)
+        g->words = clamp(power_of_two_below(c->size / 512), 512, 1u << 17);
+    g->off_journal = g->off_ghost - kv_geometry_journal(g);
+    g->bases_max = (uint32_t)((g->off_journal - g->off_arena) >> g->base_shift);
     g->bases = kv_geometry_bases(g, c->size);
     uint64_t arena = (uint64_t)g->bases << g->base_shift;
     g->std_run = clamp(power_of_two_near((arena / 256) >> g->base_shift), 1, 16);

@@ -9,13 +9,14 @@
  *   off_dirs          stripes x 2^dir_bits x 4 B   whoever holds the stripe's lock
  *   off_pages         bases_max x 64 B             page words by compare-and-swap, see arena.h
  *   off_arena         bases_max base pages         log pages, extents, index pages
+ *   off_journal       hints, then `words` x 8 B    marks of keys to be logged, see journal.h
  *   off_ghost         lines of fingerprints        anybody; hints, see ghost.h
  *
  * Everything is little-endian. Offsets only, never pointers: a kv_ref counts granules of 16 B from
  * the start of the segment, an index segment is numbered in units of 4 KiB from the start of the
  * segment. The file has its full length (max_size) from the beginning; bytes beyond the watermark
- * (and of the ghost, see there) are not backed and must not be touched. Geometry is a pure function
- * of the few numbers in `struct kv_config`, so that an attacher recomputes it and trusts nothing.
+ * (marks and ghost aside) are not backed and must not be touched. Geometry is a pure function of
+ * the few numbers in `struct kv_config`, so that an attacher recomputes it and trusts nothing.
  *
  * A change here raises KV_LAYOUT_VERSION, changes the golden test and adds a line to README.md. */
 #ifndef KV_LAYOUT_H
@@ -27,7 +28,7 @@
 #include <stdint.h>
 
 #define KV_MAGIC          0x31564B4D48535F5FULL /* bytes "__SHMKV1" */
-#define KV_LAYOUT_VERSION 3u
+#define KV_LAYOUT_VERSION 4u
 #define KV_LINE           64u
 #define KV_GRANULE        16u
 #define KV_HEADER_BYTES   4096u
@@ -44,6 +45,7 @@
 #define KV_GHOST_SHARE    128u /* this part of the size, at most, remembers who left */
 #define KV_CLEANERS       8u   /* places */
 #define KV_WAIT_WORDS     64u  /* hashed futex words for blocking operations to come */
+#define KV_MARKS          64u  /* of the journal, to one hint */
 #define KV_NUMBER_MASK    0x7FFFFFFFu
 #define KV_WAITERS        0x80000000u
 #define KV_KEY_MAX        65535u
@@ -55,7 +57,10 @@ typedef uint32_t kv_ref; /* place of an item in granules from the start of the s
 
 /* ---- options of a store, fixed at creation ------------------------------------------------ */
 
-#define KV_OPT_EVICT 1u /* live items may leave to make room */
+#define KV_OPT_EVICT   1u /* live items may leave to make room */
+#define KV_OPT_JOURNAL 2u /* changes are logged ... */
+#define KV_OPT_ALWAYS  4u /* ... and a write returns when its change is on disk */
+#define KV_OPTIONS     7u /* all there are */
 
 struct kv_config {
     uint64_t size;      /* bytes of the whole segment in use at creation, multiple of 4096 */
@@ -92,8 +97,19 @@ struct kv_header {
     /* line 2: birth stamps of pages: base pages opened before */
     uint64_t next_birth;
     uint64_t _pad2[7];
-    /* line 3: journal, reserved */
-    uint64_t _journal[8];
+    /* line 3: the journal, where there is one; generation and bytes only under its lock */
+    struct kv_journal {
+        uint32_t lock;   /* lock word: who leads a round */
+        uint32_t wanted; /* futex word: raised by who waits for a round and cannot lead one */
+        uint32_t broken; /* 1: a change went unlogged; nothing counts until the next generation */
+        uint32_t recovered; /* 1: a leader died: its words in flight are to be logged again */
+        uint64_t started;   /* rounds begun */
+        uint64_t done;      /* the last one on disk; its low half is a futex word */
+        uint64_t place;     /* generation << 40 | bytes of whole rounds in its file; 0 = none */
+        uint64_t _pad;
+        uint64_t looked_ms; /* segment clock: the last round ended */
+        uint64_t synced_ms; /* what was committed before is on disk */
+    } journal;
     /* wait words: a futex never lies inside an item */
     uint32_t wait[KV_WAIT_WORDS];
     /* cleaner slots: lock words {number, waiters}, one line each */
@@ -114,6 +130,7 @@ struct kv_header {
 static_assert(sizeof(struct kv_header) == KV_HEADER_BYTES, "header is one page");
 static_assert(offsetof(struct kv_header, size) == 64, "live fields start on line 1");
 static_assert(offsetof(struct kv_header, next_birth) == 128, "birth stamps on line 2");
+static_assert(offsetof(struct kv_header, journal) == 192, "journal on line 3");
 static_assert(offsetof(struct kv_header, wait) == 256, "wait words on line 4");
 static_assert(offsetof(struct kv_header, cleaners) == 512, "cleaner slots");
 static_assert(offsetof(struct kv_header, appenders) == 1024, "appenders");
@@ -181,10 +198,10 @@ static_assert((int)KV_STATS <= (int)KV_STATS_MAX, "counters fit");
 /* ---- index -------------------------------------------------------------------------------- */
 
 struct kv_stripe {
-    uint32_t lock;  /* lock word */
-    uint32_t txn;   /* reserved: transaction record to finish */
-    uint64_t ver;   /* raised after each change of a ref, before old bytes may be reused */
-    uint64_t jpos;  /* reserved: journal slot to decide */
+    uint32_t lock; /* lock word */
+    uint32_t txn;  /* reserved: transaction record to finish */
+    uint64_t ver;  /* raised after each change of a ref, before old bytes may be reused */
+    uint64_t _pad0;
     uint64_t live;  /* bytes of the items indexed here */
     uint32_t count; /* items indexed here; both recounted by recovery */
     uint32_t _pad[7];
@@ -219,7 +236,7 @@ enum kv_page_state {
     KV_OPEN,     /* owner = appender */
     KV_CLOSED,   /* log page or extent; no new reservation can appear */
     KV_CLEANING, /* owner = number of the cleaner */
-    KV_LIMBO,    /* walked, waits for pins (later: for the journal) */
+    KV_LIMBO,    /* walked, waits for pins */
     KV_INDEX,    /* index segments, for ever; run 1 */
     KV_INTERIOR  /* run = distance to the head; a hint */
 };
@@ -245,7 +262,7 @@ struct kv_page {
     uint32_t walked;  /* granules already emptied << 1, and 1 if items may leave; 0 = not begun */
     union {
         struct {
-            uint64_t jpos;      /* reserved: journal position that must pass before reuse */
+            uint64_t _pad;
             uint64_t opened_ms; /* segment clock */
             /* hint: granules of items that expire within 4^(i+1) seconds of opening */
             uint16_t expiry[KV_EXPIRY_BUCKETS];
@@ -324,7 +341,7 @@ static inline uint64_t kv_item_bytes(const struct kv_item *it) {
 
 struct kv_geometry {
     uint64_t size, max_size;
-    uint64_t off_rows, off_stripes, off_dirs, off_pages, off_arena, off_ghost;
+    uint64_t off_rows, off_stripes, off_dirs, off_pages, off_arena, off_journal, off_ghost;
     uint32_t rows, stripes, stripe_shift; /* stripe = home hash >> stripe_shift */
     uint32_t dir_bits;
     uint32_t base_shift; /* base page = 1 << base_shift bytes */
@@ -337,6 +354,7 @@ struct kv_geometry {
     uint32_t cleaners;
     uint32_t zone; /* bases below this are left to the index while there is other memory */
     uint64_t index_per_base;
+    uint32_t words; /* marks of the journal, power of two; 0 without one */
 };
 
 /* false: the numbers are out of range */
@@ -352,6 +370,8 @@ static inline uint32_t kv_queue_of(uint64_t bytes) {
 }
 /* Lines of the ghost that a store of this size may use. */
 uint32_t kv_geometry_ghost(const struct kv_geometry *g, uint64_t size);
+/* Bytes of the journal's marks and of the hints before them. */
+uint64_t kv_geometry_journal(const struct kv_geometry *g);
 /* Base pages within a size of the segment, and those that lie below an offset. */
 uint32_t kv_geometry_bases(const struct kv_geometry *g, uint64_t size);
 uint32_t kv_geometry_bases_below(const struct kv_geometry *g, uint64_t offset);

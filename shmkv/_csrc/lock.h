@@ -54,6 +54,9 @@ struct kv_handle {
     uint64_t backed;    /* watermark as last seen: only rises */
     uint32_t ghost;     /* lines of the ghost that are known to have memory */
     void *work;         /* what who works ahead remembers (work.c); freed at close */
+    struct kv_log *log; /* the journal's files (journal.c), where this process knows them */
+    void (*log_end)(struct kv_log *); /* closes and frees that */
+    bool held;                        /* created and not yet published */
     uint64_t lock_timeout_ns;
     struct kv_own *own;
     struct kv_handle *next; /* all handles of the process, for fork */
@@ -72,6 +75,9 @@ struct kv_op {
     uint32_t hits, misses, sets;   /* to be counted when the operation ends: op_tally() */
     uint64_t written;
     int err;                 /* KV_OS: errno */
+    bool marked;             /* a change of this operation is to be on disk before it returns */
+    bool overdue;            /* nobody has looked at the journal's marks for a second */
+    uint8_t heat;            /* access counter of the item that is stored */
     bool tidied;             /* this operation has looked for a page to reuse */
     bool roomed;             /* this operation has made room */
     uint32_t gift, gift_len; /* a run TAKEN for this operation's extent; gift_len 0 = none */

@@ -79,7 +79,7 @@ static PyObject *fault_sites(PyObject *module, PyObject *unused) {
 
 static PyMethodDef functions[] = {
     {"attach", core_attach, METH_VARARGS,
-     "attach($module, type, name, fd, object_name, config, readonly, lock_timeout, /)\n--\n\n"
+     "attach($module, type, name, fd, object_name, config, readonly, lock_timeout, hold, /)\n--\n\n"
      "A store of this type on the segment behind a descriptor, which is taken over; or, refused,\n"
      "(status, errno, what was found). config: None or (size, max_size, seed, options)."},
     {"set_clock_offset", set_clock_offset, METH_O,
@@ -181,11 +181,13 @@ static int module_exec(PyObject *module) {
     st->view_type = st->store_type == NULL ? NULL : type_make(module, &view_spec);
     st->pinned_type = st->view_type == NULL ? NULL : type_make(module, &pinned_spec);
     st->scan_type = st->pinned_type == NULL ? NULL : type_make(module, &scan_spec);
-    if (st->scan_type == NULL)
+    st->dump_type = st->scan_type == NULL ? NULL : type_make(module, &dump_spec);
+    if (st->dump_type == NULL)
         return -1;
     if (PyModule_AddObjectRef(module, "Store", (PyObject *)st->store_type) < 0 ||
         PyModule_AddObjectRef(module, "View", (PyObject *)st->view_type) < 0 ||
-        PyModule_AddObjectRef(module, "Scan", (PyObject *)st->scan_type) < 0)
+        PyModule_AddObjectRef(module, "Scan", (PyObject *)st->scan_type) < 0 ||
+        PyModule_AddObjectRef(module, "Dump", (PyObject *)st->dump_type) < 0)
         return -1;
     if (constants_add(module) < 0)
         return -1;
@@ -193,6 +195,8 @@ static int module_exec(PyObject *module) {
     int bad = fingerprint == NULL || PyModule_AddObjectRef(module, "FINGERPRINT", fingerprint) < 0;
     Py_XDECREF(fingerprint);
     return bad || PyModule_AddIntConstant(module, "OPT_EVICT", KV_OPT_EVICT) < 0 ||
+                   PyModule_AddIntConstant(module, "OPT_JOURNAL", KV_OPT_JOURNAL) < 0 ||
+                   PyModule_AddIntConstant(module, "OPT_ALWAYS", KV_OPT_ALWAYS) < 0 ||
                    PyModule_AddIntConstant(module, "LAYOUT_VERSION", KV_LAYOUT_VERSION) < 0
                ? -1
                : 0;
@@ -204,6 +208,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(st->view_type);
     Py_VISIT(st->pinned_type);
     Py_VISIT(st->scan_type);
+    Py_VISIT(st->dump_type);
     for (int i = 0; i < PY_CONDITIONS; i++)
         Py_VISIT(st->error[i]);
     Py_VISIT(st->signed_kwargs);
@@ -220,6 +225,7 @@ static int module_clear(PyObject *module) {
     Py_CLEAR(st->view_type);
     Py_CLEAR(st->pinned_type);
     Py_CLEAR(st->scan_type);
+    Py_CLEAR(st->dump_type);
     for (int i = 0; i < PY_CONDITIONS; i++)
         Py_CLEAR(st->error[i]);
     for (int i = 0; i < W_WORDS; i++)

@@ -25,6 +25,7 @@ static const char *const status_names[PY_CONDITIONS] = {
     [KV_MISMATCH] = "mismatch",
     [KV_READONLY] = "read only",
     [KV_INVALID] = "invalid",
+    [KV_PERSIST] = "persist",
     [KV_NOMEM] = "no memory",
     [KV_OS] = "system",
     [PY_CLOSED] = "closed",
@@ -102,6 +103,22 @@ static PyObject *raise_system(struct py_store *self, const struct kv_op *op) {
     return NULL;
 }
 
+static PyObject *raise_persist(struct py_store *self, const struct kv_op *op) {
+    int number = op == NULL ? 0 : op->err;
+    const char *what = number != 0 ? strerror(number)
+                                   : "nobody who knows its directory leads: open it with path=, or "
+                                     "run `shmkv daemon` with --path";
+    PyObject *text = PyUnicode_FromFormat(
+        "store '%U': its journal could not be written: %s. The change is in memory, not on disk",
+        self->name, what);
+    PyObject *args = text == NULL ? NULL : Py_BuildValue("(iO)", number, text);
+    if (args != NULL)
+        PyErr_SetObject(self->state->error[KV_PERSIST], args);
+    Py_XDECREF(args);
+    Py_XDECREF(text);
+    return NULL;
+}
+
 static const char *advice(kv_status s) {
     switch (s) {
     case KV_FULL:
@@ -139,6 +156,8 @@ PyObject *raise_status(struct py_store *self, kv_status s, const struct kv_op *o
         return raise_busy(self, op);
     if (s == KV_OS)
         return raise_system(self, op);
+    if (s == KV_PERSIST)
+        return raise_persist(self, op);
     if (s == KV_NOMEM)
         return PyErr_NoMemory();
     if (s == KV_READONLY)

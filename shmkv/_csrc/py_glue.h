@@ -24,7 +24,7 @@ enum py_condition { PY_CLOSED = KV_OS + 1, PY_CODEC, PY_CONDITIONS };
 enum py_word { W_NONE, W_DEFAULT, W_TTL, W_DELTA, W_WHEN, W_TOKEN, W_WORDS };
 
 struct core_state {
-    PyTypeObject *store_type, *view_type, *pinned_type, *scan_type;
+    PyTypeObject *store_type, *view_type, *pinned_type, *scan_type, *dump_type;
     PyObject *error[PY_CONDITIONS]; /* exception classes by status, from shmkv.errors */
     PyObject *word[W_WORDS];        /* interned keyword names */
     PyObject *signed_kwargs;        /* {"signed": True} */
@@ -81,11 +81,15 @@ struct py_op {
     struct kv_op op;
     struct py_store *self;
     PyThreadState *thread; /* not NULL: the GIL is released */
+    bool lazy;             /* somebody settles the journal later, for many operations */
+    bool raised;           /* KV_INTR, and the exception is there */
 };
 
 void op_leave(struct kv_op *op); /* release the GIL, once */
 void op_back(struct py_op *p);   /* have it again */
 bool op_interrupted(struct py_op *p);
+/* The journal: what was changed is on disk if it is to be. Changes the status if not. */
+void op_settle(struct py_op *p, kv_status *s);
 
 /* false: closed, raised. */
 static inline bool op_begin(struct py_op *p, struct py_store *self) {
@@ -99,6 +103,8 @@ static inline bool op_begin(struct py_op *p, struct py_store *self) {
     p->op.arg = p;
     p->self = self;
     p->thread = NULL;
+    p->lazy = false;
+    p->raised = false;
     return true;
 }
 static inline bool op_begin_write(struct py_op *p, struct py_store *self) {
@@ -112,11 +118,14 @@ static inline bool op_begin_write(struct py_op *p, struct py_store *self) {
 }
 /* End one attempt: the GIL is held again. true: a signal came, call the core again. If it is false
  * and the status is KV_INTR, an exception is set. */
-static inline bool op_again(struct py_op *p, kv_status s) {
+#define op_again(p, s) op_ended((p), &(s))
+static inline bool op_ended(struct py_op *p, kv_status *s) {
+    if (__builtin_expect(p->op.marked | p->op.overdue, 0))
+        op_settle(p, s);
     if (p->thread != NULL)
         op_back(p);
     store_leave(&p->op); /* with the GIL: it counts */
-    return __builtin_expect(s == KV_INTR, 0) && op_interrupted(p);
+    return __builtin_expect(*s == KV_INTR, 0) && !p->raised && op_interrupted(p);
 }
 /* NULL, with the exception that fits. */
 static inline PyObject *op_fail(struct py_op *p, kv_status s) {
@@ -213,7 +222,7 @@ bool when_deadline(struct core_state *st, PyObject *when, uint64_t *deadline_ms)
 
 /* ---- the types ---------------------------------------------------------------------------- */
 
-extern PyType_Spec store_spec, view_spec, pinned_spec, scan_spec;
+extern PyType_Spec store_spec, view_spec, pinned_spec, scan_spec, dump_spec;
 PyObject *core_attach(PyObject *module, PyObject *args);
 
 #define PY_METHOD(f) ((PyCFunction)(void (*)(void))(f))
@@ -224,6 +233,8 @@ PyObject *one_replace(struct py_store *, PyObject *const *, Py_ssize_t, PyObject
 PyObject *one_cas(struct py_store *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *one_pop(struct py_store *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *one_delete(struct py_store *, PyObject *);
+/* As delete, with an operation of the caller's. KV_INTR: raised. */
+kv_status one_drop(struct py_store *, struct py_op *, PyObject *key, bool lazy);
 /* The value of a hashed key, or NULL: *missing says why not. After op_begin(). */
 PyObject *one_fetch(struct py_op *, const struct kv_key *, struct kv_meta *, bool *missing);
 PyObject *one_gets(struct py_store *, PyObject *);
@@ -256,6 +267,18 @@ PyObject *whole_number(struct py_store *, PyObject *);
 PyObject *whole_compact(struct py_store *, PyObject *);
 PyObject *whole_work(struct py_store *, PyObject *);
 PyObject *whole_daemon(struct py_store *, PyObject *);
+
+PyObject *disk_publish(struct py_store *, PyObject *);
+PyObject *disk_dump(struct py_store *, PyObject *);
+PyObject *disk_load(struct py_store *, PyObject *);
+PyObject *disk_replay(struct py_store *, PyObject *);
+PyObject *disk_open(struct py_store *, PyObject *);
+PyObject *disk_begin(struct py_store *, PyObject *);
+PyObject *disk_next(struct py_store *, PyObject *);
+PyObject *disk_round(struct py_store *, PyObject *);
+PyObject *disk_sync(struct py_store *, PyObject *);
+PyObject *disk_listen(struct py_store *, PyObject *);
+PyObject *disk_state(struct py_store *, PyObject *);
 
 PyObject *view_make(struct py_store *, PyObject *key);
 PyObject *view_raw(struct py_store *, PyObject *);

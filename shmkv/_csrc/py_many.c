@@ -74,8 +74,23 @@ PyObject *many_get(struct py_store *self, PyObject *keys) {
     return result;
 }
 
+/* The journal, once for all keys: an always-journal would sync for each. */
+static bool settle_many(struct py_store *self, bool marked) {
+    struct py_op p;
+    kv_status s = KV_OK;
+    if (!marked)
+        return true;
+    if (!op_begin(&p, self))
+        return false;
+    p.op.marked = true;
+    (void)op_again(&p, s);
+    if (s != KV_OK)
+        (void)op_fail(&p, s);
+    return s == KV_OK;
+}
+
 /* One pair of `mapping.items()`. */
-static bool set_pair(struct py_store *self, PyObject *pair, uint64_t deadline) {
+static bool set_pair(struct py_store *self, PyObject *pair, uint64_t deadline, bool *marked) {
     struct py_key key;
     struct py_value value;
     struct py_op p;
@@ -88,7 +103,9 @@ static bool set_pair(struct py_store *self, PyObject *pair, uint64_t deadline) {
         return false;
     kv_status s = KV_INTR;
     if (op_begin_write(&p, self)) {
+        p.lazy = true;
         s = one_put(&p, &key, &value, deadline, KV_PUT_SET, NULL);
+        *marked |= p.op.marked;
         if (s != KV_OK)
             (void)op_fail(&p, s);
     }
@@ -111,11 +128,11 @@ PyObject *many_set(struct py_store *self, PyObject *const *args, Py_ssize_t narg
             PyErr_SetString(PyExc_TypeError, "set_many() needs a mapping: an object with items()");
         return NULL;
     }
-    bool ok = op_begin_write(&p, self);
+    bool ok = op_begin_write(&p, self), marked = false;
     for (Py_ssize_t i = 0; ok && i < PyList_Size(pairs); i++)
-        ok = set_pair(self, PyList_GetItem(pairs, i), deadline);
+        ok = set_pair(self, PyList_GetItem(pairs, i), deadline, &marked);
     Py_DECREF(pairs);
-    if (!ok)
+    if (!ok || !settle_many(self, marked))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -126,16 +143,17 @@ PyObject *many_delete(struct py_store *self, PyObject *keys) {
     if (it == NULL)
         return NULL;
     unsigned long long n = 0;
-    bool ok = op_begin_write(&p, self);
+    bool ok = op_begin_write(&p, self), marked = false;
     while (ok && (key = PyIter_Next(it)) != NULL) {
-        PyObject *was = one_delete(self, key);
-        ok = was != NULL;
-        n += was == Py_True;
-        Py_XDECREF(was);
+        kv_status s = one_drop(self, &p, key, true);
+        ok = s != KV_INTR;
+        n += s == KV_OK;
+        marked |= ok && p.op.marked;
         Py_DECREF(key);
     }
     Py_DECREF(it);
-    return ok && !PyErr_Occurred() ? PyLong_FromUnsignedLongLong(n) : NULL;
+    return ok && !PyErr_Occurred() && settle_many(self, marked) ? PyLong_FromUnsignedLongLong(n)
+                                                                : NULL;
 }
 
 /* ---- the whole store ---------------------------------------------------------------------- */
@@ -334,6 +352,7 @@ PyObject *whole_geometry(struct py_store *self, PyObject *unused) {
         {"off_dirs", g->off_dirs},
         {"off_pages", g->off_pages},
         {"off_arena", g->off_arena},
+        {"off_journal", g->off_journal},
         {"off_ghost", g->off_ghost},
         {"rows", g->rows},
         {"stripes", g->stripes},
@@ -349,6 +368,7 @@ PyObject *whole_geometry(struct py_store *self, PyObject *unused) {
         {"cleaners", g->cleaners},
         {"zone", g->zone},
         {"index_per_base", g->index_per_base},
+        {"words", g->words},
         {"seed", p.op.h->seed},
         {"options", p.op.h->options},
         {"layout_version", KV_LAYOUT_VERSION},

@@ -75,9 +75,10 @@ PyObject *one_replace(struct py_store *self, PyObject *const *args, Py_ssize_t n
 
 /* KV_OK, KV_MISS, KV_EXISTS (the token does not fit); KV_INTR: raised. */
 static kv_status delete_key(struct py_store *self, struct py_op *p, const struct py_key *k,
-                            const struct kv_token *token) {
+                            const struct kv_token *token, bool lazy) {
     if (!op_begin_write(p, self))
         return KV_INTR;
+    p->lazy = lazy;
     struct kv_key key = key_hashed(p, k);
     kv_status s;
     do {
@@ -91,21 +92,21 @@ static kv_status delete_key(struct py_store *self, struct py_op *p, const struct
     return KV_INTR;
 }
 
-static kv_status drop(struct py_store *self, struct py_op *p, PyObject *o_key) {
+kv_status one_drop(struct py_store *self, struct py_op *p, PyObject *o_key, bool lazy) {
     struct py_key k;
-    return key_of(o_key, &k) ? delete_key(self, p, &k, NULL) : KV_INTR;
+    return key_of(o_key, &k) ? delete_key(self, p, &k, NULL, lazy) : KV_INTR;
 }
 
 PyObject *one_delete(struct py_store *self, PyObject *key) {
     struct py_op p;
-    kv_status s = drop(self, &p, key);
+    kv_status s = one_drop(self, &p, key, false);
     return s == KV_INTR ? NULL : PyBool_FromLong(s == KV_OK);
 }
 
 int one_assign(struct py_store *self, PyObject *key, PyObject *value) {
     struct py_op p;
-    kv_status s =
-        value != NULL ? put(self, &p, key, value, NULL, KV_PUT_SET, NULL) : drop(self, &p, key);
+    kv_status s = value != NULL ? put(self, &p, key, value, NULL, KV_PUT_SET, NULL)
+                                : one_drop(self, &p, key, false);
     if (s == KV_MISS)
         (void)raise_missing(key);
     return s == KV_OK ? 0 : -1;
@@ -218,7 +219,7 @@ PyObject *one_pop(struct py_store *self, PyObject *const *args, Py_ssize_t nargs
         if (value == NULL)
             return NULL;
         struct kv_token token = kv_token_of(&meta);
-        kv_status s = delete_key(self, &p, &k, &token);
+        kv_status s = delete_key(self, &p, &k, &token, false);
         if (s == KV_OK)
             return value;
         Py_DECREF(value);

@@ -64,6 +64,24 @@ bool op_interrupted(struct py_op *p) {
     return true;
 }
 
+void op_settle(struct py_op *p, kv_status *s) {
+    kv_status r = KV_OK;
+    if (*s == KV_INTR || (p->lazy && p->op.marked))
+        return;            /* the operation is called again; or many are settled at once */
+    p->op.deadline_ns = 0; /* the time limit of an operation, once more */
+    while ((r = journal_settle(&p->op)) == KV_INTR) { /* it is done: only the waiting goes on */
+        if (p->thread != NULL)
+            op_back(p);
+        if (!op_interrupted(p)) {
+            p->raised = true;
+            break;
+        }
+    }
+    p->op.marked = p->op.overdue = false;
+    if (r != KV_OK)
+        *s = r;
+}
+
 uint32_t store_view_begin(struct py_store *self) {
     self->views++;
     return self->life;
@@ -116,17 +134,17 @@ static struct py_store *store_new(struct core_state *st, PyTypeObject *type, PyO
     return self;
 }
 
-/* attach(type, name, fd, object_name, config, readonly, lock_timeout) -> store or refusal. The
- * descriptor belongs to the core from now on, whatever happens. */
+/* attach(type, name, fd, object_name, config, readonly, lock_timeout, hold) -> store or refusal.
+ * The descriptor belongs to the core from now on, whatever happens. */
 PyObject *core_attach(PyObject *module, PyObject *args) {
     struct core_state *st = PyModule_GetState(module);
     PyObject *type, *name, *config;
     const char *object_name;
-    int fd, readonly;
+    int fd, readonly, hold;
     double timeout;
     struct kv_config c;
-    if (!PyArg_ParseTuple(args, "OUisOpd", &type, &name, &fd, &object_name, &config, &readonly,
-                          &timeout))
+    if (!PyArg_ParseTuple(args, "OUisOpdp", &type, &name, &fd, &object_name, &config, &readonly,
+                          &timeout, &hold))
         return NULL;
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, st->store_type)) {
         (void)close(fd);
@@ -149,6 +167,7 @@ PyObject *core_attach(PyObject *module, PyObject *args) {
                           .name = object_name,
                           .config = config == Py_None ? NULL : &c,
                           .readonly = readonly != 0,
+                          .hold = hold != 0,
                           .timeout_ns = (uint64_t)(timeout * 1e9)};
     struct kv_handle *h = NULL;
     struct kv_found found;
@@ -430,6 +449,28 @@ static PyMethodDef store_methods[] = {
      "_work($self, budget_ms, /)\n--\n\nWork ahead: (dead attachments, pages freed, more to do)."},
     {"_daemon", PY_METHOD(whole_daemon), METH_O,
      "_daemon($self, become, /)\n--\n\nIs there a daemon? True: become it, if there is none."},
+    {"_publish", PY_METHOD(disk_publish), METH_NOARGS,
+     "_publish($self, /)\n--\n\nLet others attach to a store that was created with hold=True."},
+    {"_dump", PY_METHOD(disk_dump), METH_NOARGS,
+     "_dump($self, /)\n--\n\nWhat gives the store's records, block by block."},
+    {"_load", PY_METHOD(disk_load), METH_O,
+     "_load($self, payload, /)\n--\n\nStore the items of a block: (loaded, expired)."},
+    {"_replay", PY_METHOD(disk_replay), METH_O,
+     "_replay($self, payload, /)\n--\n\nDo what journal entries say: (loaded, expired)."},
+    {"_journal_open", PY_METHOD(disk_open), METH_O,
+     "_journal_open($self, dirfd, /)\n--\n\nThis handle may lead rounds, in that directory."},
+    {"_journal_begin", PY_METHOD(disk_begin), METH_VARARGS,
+     "_journal_begin($self, generation, previous, /)\n--\n\nThe first file of a new store."},
+    {"_journal_next", PY_METHOD(disk_next), METH_NOARGS,
+     "_journal_next($self, /)\n--\n\nBegin the next generation; its number."},
+    {"_journal_round", PY_METHOD(disk_round), METH_NOARGS,
+     "_journal_round($self, /)\n--\n\nLead a round: (entries, bytes)."},
+    {"_journal_sync", PY_METHOD(disk_sync), METH_NOARGS,
+     "_journal_sync($self, /)\n--\n\nWhat was committed before is on disk: (entries, bytes)."},
+    {"_journal_listen", PY_METHOD(disk_listen), METH_O,
+     "_journal_listen($self, ms, /)\n--\n\nSleep until somebody wants a round, at most so long."},
+    {"_journal_state", PY_METHOD(disk_state), METH_NOARGS,
+     "_journal_state($self, /)\n--\n\nWhere the journal stands, as a dict; None without one."},
     {"_compact", PY_METHOD(whole_compact), METH_NOARGS,
      "_compact($self, /)\n--\n\nClean every page that holds garbage; how many became free."},
     {"_raw", PY_METHOD(view_raw), METH_NOARGS,

@@ -4,7 +4,8 @@
  * length to zero and back (drops what a dead creator left), metadata backed, fields, then magic
  * (release). A death at any step leaves a file without magic, which the next one to hold the byte
  * starts again. Nobody maps a file for use before it has seen the magic, so no reader meets the
- * truncation.
+ * truncation. A creator that has more to do (restore what is on disk) keeps the byte and publishes
+ * later, by the same store of the magic.
  *
  * Two descriptors. A mapping keeps the open file description it was made through, in fork children
  * too: locks of that description would outlive their owner in a child that merely inherited the
@@ -126,8 +127,8 @@ uint64_t segment_ghost_bytes(const struct kv_handle *h) {
 /* Does the file have memory up to here? Yes, if it cannot be asked. */
 static bool covered(const struct kv_handle *h, uint64_t mark) {
     struct stat st;
-    uint64_t ghost = segment_ghost_bytes(h) & ~(uint64_t)4095;
-    return !lock_same_file(h, h->fd, &st) || (uint64_t)st.st_blocks * 512 >= mark + ghost;
+    uint64_t beyond = (segment_ghost_bytes(h) & ~(uint64_t)4095) + kv_geometry_journal(&h->g);
+    return !lock_same_file(h, h->fd, &st) || (uint64_t)st.st_blocks * 512 >= mark + beyond;
 }
 
 uint64_t segment_watermark(struct kv_handle *h) {
@@ -149,9 +150,9 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
         uint64_t limit = h->g.off_arena + (bases << h->g.base_shift);
         uint64_t to = seen + KV_BACK_STEP > end ? seen + KV_BACK_STEP : end;
         to = to > limit && end <= limit ? limit : to;
-        if (end > h->g.off_ghost)
+        if (end > h->g.off_journal)
             return KV_CORRUPT;
-        to = to < h->g.off_ghost ? to : h->g.off_ghost;
+        to = to < h->g.off_journal ? to : h->g.off_journal;
         if (!lock_regain(h)) { /* the number may be another file's by now */
             op->err = EBADF;
             return KV_OS;
@@ -225,7 +226,7 @@ static kv_status magic_look(int fd) {
     return n == (ssize_t)sizeof magic && magic != 0 ? KV_OK : KV_HALFMADE;
 }
 
-/* Everything but the magic, in a file that nobody else uses. */
+/* Everything, the magic last, in a file that nobody else uses. */
 static kv_status initialise(struct kv_handle *h, const struct kv_open *how) {
     const struct kv_config *c = how->config;
     struct kv_header *head = kv_header_of(h);
@@ -240,7 +241,10 @@ static kv_status initialise(struct kv_handle *h, const struct kv_open *how) {
     if (ftruncate(h->fd, (off_t)c->max_size) != 0)
         return KV_OS;
     FAULT(create_sized);
+    uint64_t marks = kv_geometry_journal(&h->g);
     int e = fallocate_range(h->fd, 0, first);
+    if (e == 0 && marks != 0)
+        e = fallocate_range(h->fd, h->g.off_journal, h->g.off_journal + marks);
     if (e != 0) {
         errno = e;
         return e == ENOSPC || e == EFBIG || e == ENOMEM ? KV_NOSPACE : KV_OS;
@@ -259,9 +263,19 @@ static kv_status initialise(struct kv_handle *h, const struct kv_open *how) {
     h->backed = first;
     how->format(h);
     FAULT(create_formatted);
-    kv_store_rel(&head->magic, KV_MAGIC); /* release: pairs with the attacher's acquire */
-    FAULT(create_magic);
+    if (!how->hold)
+        segment_publish(h);
     return KV_OK;
+}
+
+void segment_publish(struct kv_handle *h) {
+    kv_store_rel(&kv_header_of(h)->magic,
+                 KV_MAGIC); /* release: pairs with the attacher's acquire */
+    FAULT(create_magic);
+    if (h->held) {
+        h->held = false;
+        creation_unlock(h->fd);
+    }
 }
 
 /* ---- attach ------------------------------------------------------------------------------- */
@@ -281,7 +295,9 @@ static kv_status validate(struct kv_handle *h, struct kv_found *found) {
     found->max_size = c.max_size;
     found->options = c.options;
     if (c.max_size != found->file_bytes || !kv_geometry_make(&c, &h->g) ||
-        (c.options & ~KV_OPT_EVICT) || found->size < c.size || found->size > c.max_size)
+        (c.options & ~KV_OPTIONS) ||
+        (c.options & (KV_OPT_ALWAYS | KV_OPT_JOURNAL)) == KV_OPT_ALWAYS || found->size < c.size ||
+        found->size > c.max_size)
         return KV_CORRUPT;
     h->seed = c.seed;
     h->options = c.options;
@@ -360,6 +376,7 @@ static kv_status open_or_create(struct kv_handle *h, const struct kv_open *how, 
     else if (s == KV_HALFMADE && how->config != NULL) {
         s = create(h, how);
         *created = s == KV_OK;
+        h->held = s == KV_OK && how->hold;
         int e = errno;
         if (s != KV_OK && s != KV_GONE &&
             segment_named(h) == KV_OK) /* under the byte: nobody else can have finished it */
@@ -367,7 +384,8 @@ static kv_status open_or_create(struct kv_handle *h, const struct kv_open *how, 
         errno = e;
     }
     int e = errno;
-    creation_unlock(h->fd);
+    if (!h->held)
+        creation_unlock(h->fd);
     errno = e;
     return s;
 }
@@ -443,5 +461,7 @@ void segment_close(struct kv_handle *h) {
     if (lock_own_file(h))
         (void)close(h->fd);
     free(h->work);
+    if (h->log != NULL)
+        h->log_end(h->log);
     free(h);
 }

@@ -22,7 +22,8 @@ struct kv_open {
     const char *name; /* of the shared-memory object, to unlink a creation that failed */
     const struct kv_config *config; /* not NULL: initialise it so if it has no magic yet */
     bool readonly;
-    uint64_t timeout_ns;                /* of locks, and of the wait for a creator at work */
+    bool hold;           /* what this call creates is seen by nobody before segment_publish() */
+    uint64_t timeout_ns; /* of locks, and of the wait for a creator at work */
     void (*format)(struct kv_handle *); /* lays out index and pages of a new segment */
 };
 
@@ -31,6 +32,8 @@ struct kv_open {
  * KV_HALFMADE KV_GONE KV_VERSION KV_STRANGER KV_CORRUPT KV_NOSPACE KV_BUSY KV_NOMEM KV_OS */
 kv_status segment_open(const struct kv_open *how, struct kv_handle **out, bool *created,
                        struct kv_found *found);
+/* What a held creation has made is everybody's from now on. */
+void segment_publish(struct kv_handle *h);
 /* Unmap and close. The rows must have been released (or never taken). */
 void segment_close(struct kv_handle *h);
 /* Tests: another attachment of the same segment through the same mapping, so that a sanitizer that

@@ -10,6 +10,7 @@ typedef enum kv_status {
     KV_AGAIN,    /* the caller should look again: somebody else moved (internal) */
     KV_NOPAGE,   /* no free page: run one evict step and ask again (internal) */
     KV_NOINDEX,  /* no free index segment: make an index page and ask again (internal) */
+    KV_UNMARKED, /* no place for a mark of the journal: make room and ask again (internal) */
     KV_FULL,     /* evict=False and compaction yields nothing */
     KV_BUSY,     /* time limit reached; kv_op.owner names whom we waited for */
     KV_INTR,     /* a signal arrived while waiting: nothing was changed, run handlers, repeat */
@@ -26,6 +27,7 @@ typedef enum kv_status {
     KV_MISMATCH, /* file length, size or policy differ from what was asked */
     KV_READONLY, /* a change was asked of a read-only attachment */
     KV_INVALID,  /* an argument out of range */
+    KV_PERSIST,  /* the journal could not be written; kv_op.err has the number, 0: nobody can */
     KV_NOMEM,    /* process memory */
     KV_OS        /* a system call failed; kv_op.err or errno has the number */
 } kv_status;

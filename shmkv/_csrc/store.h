@@ -133,6 +133,47 @@ typedef bool kv_show(void *arg, const void *key, uint32_t len, bool is_str,
                      const struct kv_meta *meta);
 kv_status store_scan(struct kv_op *op, struct kv_cursor *cursor, kv_show *show, void *arg);
 
+/* Where the cursor stands now; restarts the segment if it was replaced. KV_MISS: at the end. Then
+ * the next bucket. */
+kv_status cursor_bucket(struct kv_handle *h, struct kv_cursor *c, struct kv_bucket **b);
+void cursor_next(struct kv_handle *h, struct kv_cursor *c);
+
+/* ---- store_image.c: to disk and back ------------------------------------------------------ */
+
+/* A save under way; zeroed at first. Ends with store_dump_end(). */
+struct kv_dump {
+    struct kv_cursor cursor;
+    uint32_t slot;         /* in the bucket: the next one */
+    uint64_t at;           /* of a long item: bytes given already */
+    struct kv_image image; /* the long item */
+    struct kv_pin pin;     /* what keeps it, or ... */
+    unsigned char *copy;   /* ... a copy, where there are no pins */
+    bool pinned;
+};
+struct kv_dumped {
+    uint32_t kind; /* KV_BLOCK_ITEMS, KV_BLOCK_PIECE; 0: the end */
+    uint64_t used;
+    uint32_t count; /* items that end here */
+};
+/* Fill a buffer of at least KV_IMAGE_BLOCK + KV_IMAGE_LARGE bytes with the records of a part of
+ * the store, expired items left out. Every key that is there throughout comes at least once, later
+ * ones newer; no lock is held for longer than one short item. KV_INTR: call again. */
+kv_status store_dump(struct kv_op *op, struct kv_dump *dump, unsigned char *to, uint64_t room,
+                     struct kv_dumped *out);
+void store_dump_end(struct kv_handle *h, struct kv_dump *dump);
+
+/* How far a load has come: zeroed at first, kept across KV_INTR. */
+struct kv_loading {
+    uint64_t at;
+    uint64_t loaded, expired;
+};
+/* Store what records say. KV_INVALID: what is at `at` is no record; else as store_put(). */
+kv_status store_load(struct kv_op *op, const unsigned char *from, uint64_t len,
+                     struct kv_loading *loading);
+/* Make the classes of journal entries what the entries say. Nobody else may be writing. */
+kv_status store_replay(struct kv_op *op, const unsigned char *from, uint64_t len,
+                       struct kv_loading *loading);
+
 struct kv_stats {
     uint64_t items, live_bytes, size, max_size, backed_bytes, arena_bytes;
     uint64_t free_bytes, index_bytes, garbage_bytes; /* garbage: as far as known */

@@ -10,8 +10,9 @@ uint64_t store_len(struct kv_handle *h) { return victim_items(h); }
 /* ---- clear -------------------------------------------------------------------------------- */
 
 /* Remove from one index segment what was published before `began`. The stripe's lock is held. */
-static kv_status clear_segment_locked(struct kv_handle *h, uint32_t s, struct kv_bucket *b,
+static kv_status clear_segment_locked(struct kv_op *op, uint32_t s, struct kv_bucket *b,
                                       uint32_t began) {
+    struct kv_handle *h = op->h;
     for (uint32_t k = 0; k < KV_BUCKETS * KV_SLOTS; k++) {
         struct kv_item it;
         kv_ref ref = kv_load_rlx(&b[k / KV_SLOTS].ref[k % KV_SLOTS]);
@@ -27,6 +28,9 @@ static kv_status clear_segment_locked(struct kv_handle *h, uint32_t s, struct kv
         uint64_t hash = kv_hash(item_key(item, &it), it.key_len, h->seed);
         if (table_find_ref(h, s, hash, ref, &slot) != KV_OK)
             return KV_CORRUPT;
+        kv_status r = journal_mark(op, hash);
+        if (r != KV_OK)
+            return r;
         table_remove_locked(h, s, hash, &slot, kv_item_bytes(&it));
         row_count(h, KV_STAT_DELETES, 1);
     }
@@ -43,8 +47,10 @@ static kv_status clear_stripe(struct kv_op *op, uint32_t s, uint32_t began) {
         if (!arena_segment_ok(h, kv_dir_segment(word)) || kv_dir_depth(word) > h->g.dir_bits)
             r = KV_CORRUPT;
         else
-            r = clear_segment_locked(h, s, arena_segment(h, kv_dir_segment(word)), began);
+            r = clear_segment_locked(op, s, arena_segment(h, kv_dir_segment(word)), began);
         table_unlock(h, s);
+        if (r == KV_UNMARKED && (r = journal_make_room(op)) == KV_OK)
+            continue;
         if (r != KV_OK)
             return r;
         i += 1u << (h->g.dir_bits - kv_dir_depth(word));
@@ -128,8 +134,7 @@ static bool batch_grow(struct batch *batch, size_t room) {
     return true;
 }
 
-/* Where the cursor stands now; restarts the segment if it was replaced. KV_MISS: at the end. */
-static kv_status cursor_bucket(struct kv_handle *h, struct kv_cursor *c, struct kv_bucket **b) {
+kv_status cursor_bucket(struct kv_handle *h, struct kv_cursor *c, struct kv_bucket **b) {
     if (c->stripe >= h->g.stripes)
         return KV_MISS;
     uint32_t word = kv_load_acq(&directory_at(h, c->stripe)[c->dir & ((1u << h->g.dir_bits) - 1)]);
@@ -142,7 +147,7 @@ static kv_status cursor_bucket(struct kv_handle *h, struct kv_cursor *c, struct 
     return KV_OK;
 }
 
-static void cursor_next(struct kv_handle *h, struct kv_cursor *c) {
+void cursor_next(struct kv_handle *h, struct kv_cursor *c) {
     if (++c->bucket < KV_BUCKETS)
         return;
     uint32_t span = 1u << (h->g.dir_bits - kv_dir_depth(c->word));
@@ -214,16 +219,17 @@ void store_stats(struct kv_handle *h, struct kv_stats *out) {
     const struct kv_header *head = kv_header_of(h);
     uint64_t now = kv_clock_ms(), base = 1ULL << h->g.base_shift;
     uint64_t ghost = segment_ghost_bytes(h);
-    *out = (struct kv_stats){.items = victim_items(h),
-                             .live_bytes = victim_live_bytes(h),
-                             .size = kv_load_rlx(&head->size),
-                             .max_size = h->g.max_size,
-                             .backed_bytes = segment_watermark(h) + ghost,
-                             .arena_bytes = arena_bytes(h),
-                             .rows = h->g.rows,
-                             .nospace = kv_load_rlx(&head->nospace),
-                             .damage = kv_load_rlx(&head->damage),
-                             .created_ms = head->created_ms};
+    *out =
+        (struct kv_stats){.items = victim_items(h),
+                          .live_bytes = victim_live_bytes(h),
+                          .size = kv_load_rlx(&head->size),
+                          .max_size = h->g.max_size,
+                          .backed_bytes = segment_watermark(h) + ghost + kv_geometry_journal(&h->g),
+                          .arena_bytes = arena_bytes(h),
+                          .rows = h->g.rows,
+                          .nospace = kv_load_rlx(&head->nospace),
+                          .damage = kv_load_rlx(&head->damage),
+                          .created_ms = head->created_ms};
     for (uint32_t r = 0; r < h->g.rows; r++) {
         struct kv_row *row = kv_row_at(h, r);
         uint32_t number = kv_load_acq(&row->number);

@@ -172,6 +172,8 @@ static kv_status insert_locked(struct kv_op *op, uint32_t s, struct publication 
     }
     if (r == KV_OK)
         table_insert_locked(h, s, p->key->hash, &slot, p->place->ref, p->place->bytes);
+    if (r == KV_OK && op->heat != 0)
+        slot_set_counter(&slot, op->heat);
     return r;
 }
 
@@ -192,6 +194,8 @@ static kv_status publish_locked(struct kv_op *op, uint32_t s, struct publication
     if (!found && r != KV_MISS)
         return r;
     r = condition(p, found && present(&slot, &expired), &slot);
+    if (r == KV_OK)
+        r = journal_mark(op, p->key->hash);
     if (r != KV_OK)
         return r;
     if (found) {
@@ -213,10 +217,11 @@ static kv_status publish(struct kv_op *op, uint32_t s, struct publication *p) {
             return r;
         r = publish_locked(op, s, p);
         table_unlock(op->h, s);
-        if (r != KV_NOINDEX)
+        if (r != KV_NOINDEX && r != KV_UNMARKED)
             return r;
-        r = evict_make_index(op);
-        if (r == KV_FULL)
+        bool index = r == KV_NOINDEX;
+        r = index ? evict_make_index(op) : journal_make_room(op);
+        if (index && r == KV_FULL)
             p->any_length = true;
         else if (r != KV_OK)
             return r;
@@ -266,13 +271,12 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
 
 /* ---- delete, pop -------------------------------------------------------------------------- */
 
-kv_status store_delete(struct kv_op *op, const struct kv_key *key, const struct kv_token *token) {
+static kv_status delete_once(struct kv_op *op, const struct kv_key *key,
+                             const struct kv_token *token) {
     struct kv_handle *h = op->h;
     uint32_t s = stripe_of(h, key->home);
     struct kv_slot slot;
     bool expired = false;
-    if (h->readonly)
-        return KV_READONLY;
     kv_status r = table_lock(op, s);
     if (r != KV_OK)
         return r;
@@ -280,12 +284,28 @@ kv_status store_delete(struct kv_op *op, const struct kv_key *key, const struct 
     if (r == KV_OK && present(&slot, &expired) && token != NULL && !token_fits(&slot, token))
         r = KV_EXISTS;
     if (r == KV_OK)
+        r = journal_mark(op, key->hash);
+    if (r == KV_OK)
         table_remove_locked(h, s, key->hash, &slot, kv_item_bytes(&slot.head));
     table_unlock(h, s);
     if (r != KV_OK)
         return r;
     row_count(h, expired ? KV_STAT_EXPIRED : KV_STAT_DELETES, 1);
     return expired ? KV_MISS : KV_OK;
+}
+
+kv_status store_delete(struct kv_op *op, const struct kv_key *key, const struct kv_token *token) {
+    if (op->h->readonly)
+        return KV_READONLY;
+    for (;;) {
+        kv_status r = delete_once(op, key, token);
+        if (r == KV_UNMARKED)
+            r = journal_make_room(op);
+        else
+            return r;
+        if (r != KV_OK)
+            return r;
+    }
 }
 
 /* ---- in place ----------------------------------------------------------------------------- */
@@ -316,8 +336,12 @@ static kv_status incr_present(struct kv_op *op, const struct kv_key *key, int64_
     if (r != KV_OK)
         return r;
     r = table_find(h, s, key, &slot);
+    if (r == KV_OK && !present(&slot, &expired))
+        r = KV_MISS;
     if (r == KV_OK)
-        r = present(&slot, &expired) ? incr_locked(&slot, delta, result) : KV_MISS;
+        r = journal_mark(op, key->hash);
+    if (r == KV_OK)
+        r = incr_locked(&slot, delta, result);
     table_unlock(h, s);
     if (r == KV_OK)
         op->sets++;
@@ -330,6 +354,8 @@ kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta,
         return KV_READONLY;
     for (;;) {
         kv_status r = incr_present(op, key, delta, result);
+        if (r == KV_UNMARKED && (r = journal_make_room(op)) == KV_OK)
+            continue;
         if (r != KV_MISS || initial == NULL)
             return r;
         if (__builtin_add_overflow(*initial, delta, result))
@@ -437,6 +463,8 @@ static kv_status touch_in_place(struct kv_op *op, const struct kv_key *key, uint
     r = table_find(h, s, key, &slot);
     if (r == KV_OK && !present(&slot, &expired))
         r = KV_MISS;
+    if (r == KV_OK)
+        r = journal_mark(op, key->hash);
     if (r == KV_OK && (slot.head.flags & KV_ITEM_DEADLINE)) {
         kv_store_rel(item_word(slot.item, kv_item_deadline_at()), deadline_ms);
         FAULT(deadline_stored);
@@ -457,6 +485,8 @@ kv_status store_touch(struct kv_op *op, const struct kv_key *key, uint64_t deadl
     for (;;) {
         uint64_t len;
         kv_status r = touch_in_place(op, key, deadline_ms);
+        if (r == KV_UNMARKED && (r = journal_make_room(op)) == KV_OK)
+            continue;
         if (r != KV_AGAIN)
             return r;
         r = rewrite(op, key, 0, NULL, 0, &deadline_ms, &len);

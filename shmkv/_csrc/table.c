@@ -128,6 +128,38 @@ kv_status table_find_ref(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref 
     return KV_MISS;
 }
 
+kv_status table_find_class(struct kv_handle *h, uint32_t s, uint64_t hash, uint64_t ignore,
+                           struct kv_slot *slots, uint32_t most, uint32_t *n) {
+    struct kv_bucket *segment = segment_of(h, s, hash);
+    *n = 0;
+    if (segment == NULL)
+        return KV_CORRUPT;
+    uint32_t at = kv_hash_bucket(hash), stride = kv_hash_stride(hash);
+    for (uint32_t steps = 0; steps < KV_BUCKETS; steps++, at = (at + stride) % KV_BUCKETS) {
+        struct kv_bucket *b = &segment[at];
+        struct tags t = match_tags(b, kv_hash_tag(hash));
+        for (; t.match != 0; t.match &= t.match - 1) {
+            uint32_t i = (uint32_t)__builtin_ctz(t.match);
+            struct kv_slot slot = {.bucket = b, .index = i, .steps = steps};
+            slot.ref = kv_load_acq(&b->ref[i]); /* acquire: the item is complete */
+            if (slot.ref == 0)
+                continue;
+            slot.item = arena_item(h, slot.ref, &slot.head);
+            if (slot.item == NULL)
+                return KV_CORRUPT;
+            uint64_t found = kv_hash(item_key(slot.item, &slot.head), slot.head.key_len, h->seed);
+            if ((found ^ hash) & ~ignore)
+                continue;
+            if (*n == most)
+                return KV_FULL;
+            slots[(*n)++] = slot;
+        }
+        if (t.overflow == 0)
+            break;
+    }
+    return KV_OK;
+}
+
 /* ---- change ------------------------------------------------------------------------------- */
 
 kv_status table_lock(struct kv_op *op, uint32_t s) {

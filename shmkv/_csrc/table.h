@@ -58,6 +58,11 @@ void table_prefetch_item(struct kv_handle *h, uint32_t s, uint64_t hash);
 kv_status table_find_ref(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref ref,
                          struct kv_slot *slot);
 
+/* Every item whose hash is this one but for the bits of `ignore`, which address nothing: *n of
+ * them, at most `most`. KV_OK; KV_FULL: there are more; KV_CORRUPT. */
+kv_status table_find_class(struct kv_handle *h, uint32_t s, uint64_t hash, uint64_t ignore,
+                           struct kv_slot *slots, uint32_t most, uint32_t *n);
+
 /* Lock a stripe and repair it if its owner died. KV_OK, KV_BUSY, KV_INTR, KV_CORRUPT. */
 kv_status table_lock(struct kv_op *op, uint32_t s);
 static inline void table_unlock(struct kv_handle *h, uint32_t s) {

@@ -36,11 +36,12 @@ from shmkv.inspect.layout import (
     INDEX_BYTES,
     INDEX_PAGE,
     ITEM,
+    JOURNAL,
     LAYOUT_VERSION,
     LINE,
     MAGIC,
     NAMESPACE_AT,
-    OPTION_EVICT,
+    OPTIONS,
     PAGE,
     ROW,
     SLOTS,
@@ -60,6 +61,7 @@ from shmkv.inspect.parts import (
     Header,
     IndexSegment,
     Item,
+    Journal,
     Page,
     Row,
     Segment,
@@ -107,12 +109,14 @@ def _header(view: memoryview) -> Header:
     if stranger != fingerprint():
         raise DecodeError(f"fingerprint {stranger:#x}, not {fingerprint():#x}: another machine's")
     config = Config(**CONFIG.read(memoryview(found.pop("config")), 0))
-    if config.options & ~OPTION_EVICT:
+    if config.options not in OPTIONS:
         raise DecodeError(f"unknown options {config.options:#x}")
+    journal = JOURNAL.read(memoryview(found.pop("journal")), 0)
     cleaners = memoryview(found.pop("cleaners"))
     appenders = memoryview(found.pop("appenders"))
     return Header(
         config=config,
+        journal=Journal(**journal),
         cleaners=tuple(CLEANER.read(cleaners, 64 * i)["lock"] for i in range(CLEANERS)),
         appenders=tuple(Appender(**APPENDER.read(appenders, 64 * i)) for i in range(APPENDERS)),
         **found,

@@ -25,7 +25,9 @@ from shmkv.inspect.layout import (
     INDEX_BYTES,
     LINE,
     MAINS,
+    MARKS,
     OPTION_EVICT,
+    OPTION_JOURNAL,
     PAGE,
     QUEUES,
     ROW,
@@ -96,6 +98,7 @@ class Geometry:
     off_dirs: int
     off_pages: int
     off_arena: int
+    off_journal: int
     off_ghost: int
     rows: int
     stripes: int
@@ -111,6 +114,7 @@ class Geometry:
     cleaners: int
     zone: int
     index_per_base: int
+    words: int
 
     @property
     def base_bytes(self) -> int:
@@ -131,9 +135,14 @@ class Geometry:
         return (at - self.off_arena) >> self.base_shift
 
     def bases_within(self, size: int) -> int:
-        """Base pages within a size of the segment, the ghost's share left out."""
-        end = size - _ghost(size, self.mains) * LINE
+        """Base pages within a size of the segment, without the ghost's share and the journal's."""
+        end = size - _ghost(size, self.mains) * LINE - _journal(self.words)
         return min(max(end - self.off_arena, 0) >> self.base_shift, self.bases_max)
+
+    @property
+    def journal_bytes(self) -> int:
+        """Of the journal's marks and the hints before them; 0 without one."""
+        return _journal(self.words)
 
     def ghost_within(self, size: int) -> int:
         """Lines of the ghost that a store of this size may use."""
@@ -162,8 +171,7 @@ class Geometry:
 
 def geometry_of(c: Config) -> Geometry | None:
     """The geometry, or None when the numbers are out of range."""
-    in_range = SIZE_MIN <= c.size <= c.max_size <= SIZE_MAX and 1 <= c.appenders <= 8
-    if not in_range or c.size % 4096 or c.max_size % 4096:
+    if not _in_range(c):
         return None
     small, middle = c.size < 16 * MIB, c.size < 64 * MIB
     rows = 64 if small else 128 if middle else 256
@@ -176,9 +184,11 @@ def geometry_of(c: Config) -> Geometry | None:
     off_arena = round_up(off_pages + (c.max_size >> base_shift) * PAGE.size, 1 << base_shift)
     mains = MAINS if c.options & OPTION_EVICT else 0
     off_ghost = (c.max_size - _ghost(c.max_size, mains) * LINE) // 4096 * 4096
-    bases_max = (off_ghost - off_arena) >> base_shift
-    end = c.size - _ghost(c.size, mains) * LINE
-    bases = min(max(end - off_arena, 0) >> base_shift, bases_max)
+    words = _words(c)
+    off_journal = off_ghost - _journal(words)
+    bases_max = (off_journal - off_arena) >> base_shift
+    end = c.size - _ghost(c.size, mains) * LINE - _journal(words) - off_arena
+    bases = min(max(end, 0) >> base_shift, bases_max)
     std_run = _clamp(_power_near(bases // 256), 1, 16)
     index_per_base = (1 << base_shift) // INDEX_BYTES
     zone = max(bases // 16, -(-stripes // index_per_base))
@@ -192,6 +202,7 @@ def geometry_of(c: Config) -> Geometry | None:
         off_dirs=off_dirs,
         off_pages=off_pages,
         off_arena=off_arena,
+        off_journal=off_journal,
         off_ghost=off_ghost,
         rows=rows,
         stripes=stripes,
@@ -207,6 +218,7 @@ def geometry_of(c: Config) -> Geometry | None:
         cleaners=_clamp(bases // std_run // 256, 2, CLEANERS),
         zone=zone,
         index_per_base=index_per_base,
+        words=words,
     )
 
 
@@ -218,6 +230,19 @@ def queue_of(size: int) -> int:
 
 def _ghost(size: int, mains: int) -> int:
     return size // GHOST_SHARE // LINE if mains else 0
+
+
+def _in_range(c: Config) -> bool:
+    sizes = SIZE_MIN <= c.size <= c.max_size <= SIZE_MAX and 1 <= c.appenders <= 8
+    return sizes and c.size % 4096 == c.max_size % 4096 == 0
+
+
+def _words(c: Config) -> int:
+    return _clamp(_power_below(c.size // 512), 512, 1 << 17) if c.options & OPTION_JOURNAL else 0
+
+
+def _journal(words: int) -> int:
+    return round_up(words // MARKS + words * 8, 4096)
 
 
 def _dir_bits(max_size: int, stripes: int) -> int:

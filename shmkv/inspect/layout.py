@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAGIC = 0x31564B4D48535F5F
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 LINE = 64
 GRANULE = 16
 HEADER_BYTES = 4096
@@ -40,6 +40,13 @@ OVERFLOW_STICKS = 255
 NUMBER_MASK = 0x7FFFFFFF
 KEY_MAX = 65_535
 OPTION_EVICT = 1
+OPTION_JOURNAL = 2
+OPTION_ALWAYS = 4  # only with the one before
+OPTIONS = (0, 1, 2, 3, 6, 7)
+MARKS = 64  # of the journal, to one hint
+MARK_SET = 1 << 20
+MARK_FLIGHT = 1 << 21
+PLACE_SHIFT = 40
 
 
 class State(enum.IntEnum):
@@ -167,6 +174,7 @@ HEADER = Record(
         "daemon": (120, "I"),
         "ahead": (124, "I"),
         "next_birth": (128, "Q"),
+        "journal": (192, "64s"),
         "wait": (256, "64I"),
         "cleaners": (512, "512s"),
         "appenders": (1024, "1024s"),
@@ -180,6 +188,20 @@ CONFIG = Record(
         "seed": (16, "Q"),
         "options": (24, "I"),
         "appenders": (28, "I"),
+    },
+)
+JOURNAL = Record(
+    64,
+    {
+        "lock": (0, "I"),
+        "wanted": (4, "I"),
+        "broken": (8, "I"),
+        "recovered": (12, "I"),
+        "started": (16, "Q"),
+        "done": (24, "Q"),
+        "place": (32, "Q"),
+        "looked_ms": (48, "Q"),
+        "synced_ms": (56, "Q"),
     },
 )
 CLEANER = Record(64, {"lock": (0, "I")})
@@ -204,7 +226,6 @@ STRIPE = Record(
         "lock": (0, "I"),
         "txn": (4, "I"),
         "ver": (8, "Q"),
-        "jpos": (16, "Q"),
         "live": (24, "Q"),
         "count": (32, "I"),
     },
@@ -221,7 +242,6 @@ PAGE = Record(
         "birth": (16, "Q"),
         "suspect": (24, "I"),
         "walked": (28, "I"),
-        "jpos": (32, "Q"),
         "opened_ms": (40, "Q"),
         "expiry": (48, "8H"),
     },

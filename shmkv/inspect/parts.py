@@ -24,6 +24,20 @@ class Appender(NamedTuple):
     current: int  # base of the open page's head + 1, 0 = none
 
 
+class Journal(NamedTuple):
+    """Who leads its rounds, and how far they have come; all zero without one."""
+
+    lock: int
+    wanted: int
+    broken: int
+    recovered: int
+    started: int
+    done: int
+    place: int  # generation << 40 | bytes of whole rounds in its file
+    looked_ms: int
+    synced_ms: int
+
+
 @dataclass(frozen=True)
 class Header:
     """Identity and the live lines."""
@@ -44,6 +58,7 @@ class Header:
     daemon: int  # number of the attachment that was the daemon last, for messages
     ahead: int  # 0: enough memory is free; 1: it is not; else the head of a page begun with, + 2
     next_birth: int
+    journal: Journal
     wait: tuple[int, ...]
     cleaners: tuple[int, ...]
     appenders: tuple[Appender, ...]
@@ -139,7 +154,6 @@ class Stripe:
     lock: int
     txn: int
     ver: int
-    jpos: int
     live: int
     count: int
     directory: tuple[int, ...]
@@ -158,7 +172,6 @@ class Page:
     birth: int
     suspect: int
     walked: int  # granules already emptied << 1, and 1 if items may leave; 0: not begun with
-    jpos: int
     opened_ms: int
     expiry: tuple[int, ...]
     interior: tuple[int, ...]  # words of the run's other base pages

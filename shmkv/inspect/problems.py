@@ -108,6 +108,7 @@ def _locks(f: _Facts) -> Iterator[str]:
     words = {f"stripe {s.index}": s.lock for s in f.segment.stripes}
     words |= {f"appender {k}": a.lock for k, a in enumerate(f.head.appenders)}
     words |= {f"cleaner slot {k}": lock for k, lock in enumerate(f.head.cleaners)}
+    words["journal"] = f.head.journal.lock
     for name, word in words.items():
         number = word & NUMBER_MASK
         if number and number not in f.numbers:
@@ -135,8 +136,8 @@ def _directory(f: _Facts, stripe: Stripe) -> Iterator[str]:
 def _stripe(f: _Facts, stripe: Stripe) -> Iterator[str]:
     """Counts, and words that nobody uses yet. What a lock protects may be unfinished."""
     name = f"stripe {stripe.index}"
-    if stripe.txn or stripe.jpos:
-        yield f"{name}: txn {stripe.txn}, jpos {stripe.jpos}, but neither is in use"
+    if stripe.txn:
+        yield f"{name}: txn {stripe.txn}, which is not in use"
     found = [slot.item for s in stripe.segments for slot in s.slots]
     items = [item for item in found if isinstance(item, Item)]
     live = sum(item.size for item in items)

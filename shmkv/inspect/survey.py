@@ -30,6 +30,7 @@ from shmkv.inspect.layout import (
     LINE,
     MAGIC,
     OPTION_EVICT,
+    OPTIONS,
     ROW,
     fingerprint,
 )
@@ -153,7 +154,7 @@ def _content(fd: int, file_bytes: int, fields: dict[str, Any]) -> tuple[str, str
         return OTHER_MACHINE, f"fingerprint {header['fingerprint']:#x}, not {fingerprint():#x}"
     config = Config(**CONFIG.read(memoryview(header["config"]), 0))
     geometry = geometry_of(config)
-    if geometry is None or config.options & ~OPTION_EVICT:
+    if geometry is None or config.options not in OPTIONS:
         return DAMAGED, "its header tells of sizes or options that no store has"
     if not geometry.size <= header["size"] <= geometry.max_size == file_bytes:
         return DAMAGED, f"{file_bytes} bytes long, its header says {geometry.max_size}"
@@ -164,7 +165,7 @@ def _content(fd: int, file_bytes: int, fields: dict[str, Any]) -> tuple[str, str
     fields |= {
         "size": header["size"],
         "max_size": geometry.max_size,
-        "backed": header["watermark"] + ghost,
+        "backed": header["watermark"] + ghost + geometry.journal_bytes,
         "evict": bool(config.options & OPTION_EVICT),
         "created": header["created_ms"] / 1000,
         "nospace": header["nospace"],

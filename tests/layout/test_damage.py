@@ -140,7 +140,7 @@ def test_headers_that_are_no_segments(small: bytes, field: str, value: int, says
 
 @pytest.mark.parametrize(
     ("field", "more", "says"),
-    [("size", 1, "configuration"), ("max_size", 4096, "bytes"), ("options", 2, "options")],
+    [("size", 1, "configuration"), ("max_size", 4096, "bytes"), ("options", 4, "options")],
 )
 def test_configurations_of_no_store(small: bytes, field: str, more: int, says: str) -> None:
     at = HEADER.fields["config"][0] + CONFIG.fields[field][0]

@@ -26,6 +26,7 @@ RECORDS: dict[str, Record] = {
     "kv_header": layout.HEADER,
     "kv_config": layout.CONFIG,
     "kv_appender": layout.APPENDER,
+    "kv_journal": layout.JOURNAL,
     "kv_row": layout.ROW,
     "kv_stripe": layout.STRIPE,
     "kv_bucket": layout.BUCKET,
@@ -53,6 +54,7 @@ GOLDEN = {
     "kv_header.daemon": 120,
     "kv_header.ahead": 124,
     "kv_header.next_birth": 128,
+    "kv_header.journal": 192,
     "kv_header.wait": 256,
     "kv_header.cleaners": 512,
     "kv_header.appenders": 1024,
@@ -65,6 +67,16 @@ GOLDEN = {
     "kv_appender": 64,
     "kv_appender.lock": 0,
     "kv_appender.current": 4,
+    "kv_journal": 64,
+    "kv_journal.lock": 0,
+    "kv_journal.wanted": 4,
+    "kv_journal.broken": 8,
+    "kv_journal.recovered": 12,
+    "kv_journal.started": 16,
+    "kv_journal.done": 24,
+    "kv_journal.place": 32,
+    "kv_journal.looked_ms": 48,
+    "kv_journal.synced_ms": 56,
     "kv_row": 512,
     "kv_row.number": 0,
     "kv_row.pid": 4,
@@ -79,7 +91,6 @@ GOLDEN = {
     "kv_stripe.lock": 0,
     "kv_stripe.txn": 4,
     "kv_stripe.ver": 8,
-    "kv_stripe.jpos": 16,
     "kv_stripe.live": 24,
     "kv_stripe.count": 32,
     "kv_bucket": 64,
@@ -94,7 +105,6 @@ GOLDEN = {
     "kv_page.birth": 16,
     "kv_page.suspect": 24,
     "kv_page.walked": 28,
-    "kv_page.jpos": 32,
     "kv_page.opened_ms": 40,
     "kv_page.expiry": 48,
     "kv_page.segment": 32,
@@ -112,6 +122,10 @@ CODES = {
     "KV_GHOST_SHARE": 128,
     "KV_CLEANERS": 8,
     "KV_WAIT_WORDS": 64,
+    "KV_MARKS": 64,
+    "KV_OPT_EVICT": 1,
+    "KV_OPT_JOURNAL": 2,
+    "KV_OPT_ALWAYS": 4,
     "KV_RESERVATIONS": 8,
     "KV_PINS": 32,
     "KV_KEY_MAX": 65_535,
@@ -140,29 +154,39 @@ CODES = {
 # (size, max_size, appenders, options): the geometry, in the order of its fields after these sizes.
 GEOMETRIES: dict[tuple[int, int, int, int], tuple[int, ...]] = {
     (2 * MIB, 8 * MIB, 2, 1): (
-        *(4096, 36864, 37376, 41472, 81920, 8323072),
+        *(4096, 36864, 37376, 41472, 81920, 8323072, 8323072),
         *(64, 8, 61, 7, 14),
-        *(503, 122, 1, 1, 2, 6, 2, 7, 4),
+        *(503, 122, 1, 1, 2, 6, 2, 7, 4, 0),
     ),
     (2 * MIB, 8 * MIB, 2, 0): (
-        *(4096, 36864, 37376, 41472, 81920, 8388608),
+        *(4096, 36864, 37376, 41472, 81920, 8388608, 8388608),
         *(64, 8, 61, 7, 14),
-        *(507, 123, 1, 1, 2, 0, 2, 7, 4),
+        *(507, 123, 1, 1, 2, 0, 2, 7, 4, 0),
     ),
     (8 * MIB, 32 * MIB, 2, 1): (
-        *(4096, 36864, 38912, 55296, 131072, 33292288),
+        *(4096, 36864, 38912, 55296, 131072, 33292288, 33292288),
         *(64, 32, 59, 7, 15),
-        *(1012, 250, 1, 3, 2, 6, 2, 15, 8),
+        *(1012, 250, 1, 3, 2, 6, 2, 15, 8, 0),
     ),
     (64 * MIB, 256 * MIB, 4, 1): (
-        *(4096, 135168, 151552, 282624, 589824, 266338304),
+        *(4096, 135168, 151552, 282624, 589824, 266338304, 266338304),
         *(256, 256, 56, 7, 16),
-        *(4055, 1007, 2, 15, 4, 6, 2, 62, 16),
+        *(4055, 1007, 2, 15, 4, 6, 2, 62, 16, 0),
+    ),
+    (64 * MIB, 64 * MIB, 4, 3): (
+        *(4096, 135168, 151552, 184320, 262144, 65531904, 66584576),
+        *(256, 256, 56, 5, 16),
+        *(995, 995, 2, 15, 4, 6, 2, 62, 16, 131072),
+    ),
+    (2 * MIB, 8 * MIB, 2, 6): (
+        *(4096, 36864, 37376, 41472, 81920, 8351744, 8388608),
+        *(64, 8, 61, 7, 14),
+        *(504, 120, 1, 1, 2, 0, 2, 7, 4, 4096),
     ),
     (64 * GIB, 64 * GIB, 8, 1): (
-        *(4096, 135168, 151552, 33705984, 100859904, 68182605824),
+        *(4096, 135168, 151552, 33705984, 100859904, 68182605824, 68182605824),
         *(256, 256, 56, 15, 16),
-        *(1038845, 1038845, 16, 16, 8, 6, 8, 64927, 16),
+        *(1038845, 1038845, 16, 16, 8, 6, 8, 64927, 16, 0),
     ),
 }
 REFUSED = [
@@ -196,7 +220,9 @@ def of_the_decoder() -> dict[str, int]:
 def codes_of_the_decoder() -> dict[str, int]:
     """Constants as the decoder has them; of the counters their places."""
     found = {
-        name: getattr(layout, name.removeprefix("KV_")) for name in CODES if "STAT" not in name
+        name: getattr(layout, name.removeprefix("KV_").replace("OPT_", "OPTION_"))
+        for name in CODES
+        if "STAT" not in name
     }
     found |= {f"KV_STAT_{name.upper()}": place for place, name in enumerate(layout.STATS)}
     return found | {"KV_STATS": len(layout.STATS), "KV_STATS_MAX": layout.STATS_MAX}
@@ -228,7 +254,7 @@ def test_structures_are_golden_in_the_decoder() -> None:
 
 def test_structures_are_golden_in_c(probe: Probe) -> None:
     found = probe.layout()
-    assert found.pop("version") == layout.LAYOUT_VERSION == 3
+    assert found.pop("version") == layout.LAYOUT_VERSION == 4
     assert found.pop("fingerprint") == layout.fingerprint() == FINGERPRINT
     assert found == GOLDEN | CODES
 
@@ -260,17 +286,18 @@ def test_any_geometry_is_the_same_in_both(probe: Probe) -> None:
         size = 4096 * rng.randrange(1, 1 << rng.randrange(2, 25))
         factor = rng.choice([1, 1, 2, 4, 100])
         more = 4096 * rng.randrange(3)
-        configs.append((size, size * factor + more, rng.randrange(10), rng.randrange(2)))
+        configs.append((size, size * factor + more, rng.randrange(10), rng.choice(layout.OPTIONS)))
     for config, found in zip(configs, probe.geometries(configs), strict=True):
         assert found == geometry_as_probed(config), config
 
 
-def test_the_ghost_lies_behind_the_last_base_page() -> None:
+def test_journal_and_ghost_lie_behind_the_last_base_page() -> None:
     for config in GEOMETRIES:
         g = geometry_of(as_config(*config))
         assert g is not None
         end = g.off_arena + g.bases_max * g.base_bytes
-        assert end <= g.off_ghost < end + g.base_bytes + 4096
+        assert end <= g.off_journal < end + g.base_bytes + 4096
+        assert g.off_ghost - g.off_journal == g.journal_bytes >= 8 * g.words
         assert g.max_size - g.off_ghost >= 64 * g.ghost_within(g.max_size)
         assert g.off_ghost % 4096 == 0
 

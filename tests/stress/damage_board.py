@@ -84,7 +84,7 @@ class Ground:
         fd = posix_ipc.SharedMemory(object_name(name, _uid()), posix_ipc.O_CREX, mode=0o600).fd
         config = (size, size, random.Random(seed).getrandbits(64), _core.OPT_EVICT)
         made = _core.attach(
-            shmkv.Store, name, fd, object_name(name, _uid()), config, False, lock_timeout
+            shmkv.Store, name, fd, object_name(name, _uid()), config, False, lock_timeout, False
         )
         assert isinstance(made, shmkv.Store), made
         self.store = made

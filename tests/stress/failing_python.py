@@ -26,7 +26,7 @@ MOST = 300
 def attach(path: str, *, readonly: bool) -> None:
     """The core's part of it: posix_ipc 1.3 itself does not survive a refused allocation."""
     fd = os.open(path, os.O_RDONLY if readonly else os.O_RDWR)
-    made = _core.attach(shmkv.Store, "attached", fd, "/unused", None, readonly, 1.0)
+    made = _core.attach(shmkv.Store, "attached", fd, "/unused", None, readonly, 1.0, False)
     assert isinstance(made, shmkv.Store)
     made.close()
 

@@ -1,0 +1,522 @@
+/* journal.c: marks, rounds, and waiting for them. */
+#include "journal.h"
+
+#include <stdlib.h>
+
+#include "clock.h"
+#include "journal_file.h"
+#include "wait.h"
+
+#define KV_NEAR     32u        /* places a mark may take, from its own on */
+#define KV_CLASS    8u         /* keys of one class that are logged */
+#define KV_BRIEF_NS 2000000u   /* a round waits so long for a stripe */
+#define KV_SYNC_MS  500u       /* everysec: more often than it says */
+#define KV_LOOK_MS  1000u      /* nobody has led a round for so long */
+#define KV_NAP_NS   1000000u   /* of who waits for others to lead */
+#define KV_AHEAD    8u         /* marks whose memory is asked for together */
+#define KV_UNLED    (1u << 31) /* in the list: its stripe was not to be had */
+
+/* Sequentially consistent: a mark, then a look at its hint; a hint taken down, then a look at the
+ * marks: one of the two sees the other. */
+#define load_seq(p)    __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define swap_seq(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
+#define cas_seq(p, e, v)                                                                           \
+    __atomic_compare_exchange_n((p), (e), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+
+static struct kv_journal *journal_of(const struct kv_handle *h) {
+    return &kv_header_of(h)->journal;
+}
+static uint8_t *hints_of(const struct kv_handle *h) { return h->base + h->g.off_journal; }
+static uint64_t *marks_of(const struct kv_handle *h) {
+    return (uint64_t *)(void *)(hints_of(h) + h->g.words / KV_MARKS);
+}
+static uint32_t *low_half(uint64_t *word) { return (uint32_t *)(void *)word; }
+
+/* ---- marks -------------------------------------------------------------------------------- */
+
+static void hint(struct kv_handle *h, uint32_t at) {
+    uint8_t *p = &hints_of(h)[at / KV_MARKS];
+    if (load_seq(p) == 0)
+        (void)swap_seq(p, (uint8_t)1);
+    FAULT(journal_hinted);
+}
+
+kv_status journal_mark_dirty(struct kv_op *op, uint64_t hash) {
+    struct kv_handle *h = op->h;
+    struct kv_journal *j = journal_of(h);
+    uint64_t *marks = marks_of(h), dirty = (hash & ~KV_MARK_BITS) | KV_MARK_SET;
+    uint32_t first = (uint32_t)(hash >> 22) & (h->g.words - 1) & ~7u;
+    op->marked = (h->options & KV_OPT_ALWAYS) != 0;
+    op->overdue = kv_clock_coarse_ms() > kv_load_rlx(&j->looked_ms) + KV_LOOK_MS;
+    if (kv_load_rlx(&j->broken))
+        return KV_OK;
+    for (uint32_t i = 0; i < KV_NEAR; i++) {
+        uint32_t at = (first + i) & (h->g.words - 1);
+        uint64_t seen = load_seq(&marks[at]);
+        bool same = (seen & ~KV_MARK_FLIGHT) == dirty;
+        if (seen != 0 && !same)
+            continue;
+        if (seen != dirty && !cas_seq(&marks[at], &seen, dirty)) {
+            i--; /* a round has just freed it, or another key has taken it */
+            continue;
+        }
+        FAULT(journal_marked);
+        hint(h, at);
+        return KV_OK;
+    }
+    return KV_UNMARKED;
+}
+
+/* ---- a round: what is dirty --------------------------------------------------------------- */
+
+void journal_recover(struct kv_handle *h) {
+    kv_store_rel(&journal_of(h)->recovered, 1u);
+    FAULT(journal_recovered);
+}
+
+/* Every mark that is not free, in the upper half of the list. `all`: hints are not asked. */
+static uint32_t collect(struct kv_handle *h, bool all, uint32_t *found) {
+    uint64_t *marks = marks_of(h);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < h->g.words / KV_MARKS; i++) {
+        if (!all && load_seq(&hints_of(h)[i]) == 0)
+            continue;
+        (void)swap_seq(&hints_of(h)[i], (uint8_t)0);
+        FAULT(journal_unhinted);
+        for (uint32_t at = i * KV_MARKS; at < (i + 1) * KV_MARKS; at++)
+            if (load_seq(&marks[at]) != 0)
+                found[n++] = at;
+    }
+    return n;
+}
+
+/* Into the list, stripe by stripe; next[s]: where those of stripe s end. */
+static void list_by_stripe(struct kv_handle *h, bool all, uint32_t next[KV_STRIPES_MAX]) {
+    struct kv_log *log = h->log;
+    uint64_t *marks = marks_of(h);
+    uint32_t *found = log->list + h->g.words, n = collect(h, all, found), sum = 0;
+    memset(next, 0, KV_STRIPES_MAX * sizeof *next);
+    for (uint32_t i = 0; i < n; i++)
+        next[stripe_of(h, kv_load_rlx(&marks[found[i]]))]++;
+    for (uint32_t s = 0; s < KV_STRIPES_MAX; s++) {
+        uint32_t here = next[s];
+        next[s] = sum;
+        sum += here;
+    }
+    /* Only who holds the journal's lock frees a mark, so each is still of the same stripe. */
+    for (uint32_t i = 0; i < n; i++)
+        log->list[next[stripe_of(h, kv_load_rlx(&marks[found[i]]))]++] = found[i];
+    log->listed = n;
+}
+
+/* Another operation in this one, with a short time limit of its own and no signals. */
+static struct kv_op brief_op(struct kv_op *op) {
+    struct kv_op brief = kv_op_make(op->h);
+    brief.deadline_ns = kv_clock_ns() + KV_BRIEF_NS;
+    return brief;
+}
+
+static kv_status brief_lock(struct kv_op *op, uint32_t s) {
+    struct kv_op brief = brief_op(op);
+    kv_status r = table_lock(&brief, s);
+    if (brief.dead != 0)
+        op->dead = brief.dead;
+    return r;
+}
+
+/* Under its stripe's lock a mark is claimed: who made it has committed, or never will. Where a
+ * stopped process holds that lock, the marks are logged and stay dirty. */
+static void claim(struct kv_op *op, const uint32_t next[KV_STRIPES_MAX]) {
+    struct kv_handle *h = op->h;
+    struct kv_log *log = h->log;
+    uint64_t *marks = marks_of(h);
+    for (uint32_t s = 0, i = 0; s < h->g.stripes; s++) {
+        if (i == next[s])
+            continue;
+        bool locked = brief_lock(op, s) == KV_OK;
+        for (; i < next[s]; i++) {
+            uint64_t *mark = &marks[log->list[i]];
+            if (locked)
+                kv_store_rel(mark, kv_load_rlx(mark) | KV_MARK_FLIGHT);
+            else
+                log->list[i] |= KV_UNLED;
+        }
+        FAULT(journal_claimed);
+        if (locked)
+            table_unlock(h, s);
+    }
+}
+
+/* Marks in flight become free, or dirty again; what is dirty is to be found by the next round. */
+static void release(struct kv_handle *h, bool logged) {
+    struct kv_log *log = h->log;
+    uint64_t *marks = marks_of(h);
+    for (uint32_t i = 0; i < log->listed; i++) {
+        uint32_t at = log->list[i] & ~KV_UNLED;
+        uint64_t flight = kv_load_rlx(&marks[at]) | KV_MARK_FLIGHT, seen = flight;
+        bool freed = !(log->list[i] & KV_UNLED) &&
+                     cas_seq(&marks[at], &seen, logged ? 0 : flight & ~KV_MARK_FLIGHT) && logged;
+        FAULT(journal_released);
+        if (!freed)
+            hint(h, at);
+    }
+    log->listed = 0;
+}
+
+/* ---- a round: what is there now ----------------------------------------------------------- */
+
+/* The items of a class as they are, behind log->used: room permitting, else how much it takes.
+ * Unlocked, it counts only if the stripe's version is the same afterwards. */
+static kv_status read_class(struct kv_op *op, uint32_t s, uint64_t class, uint64_t wall,
+                            uint64_t *bytes) {
+    struct kv_handle *h = op->h;
+    struct kv_log *log = h->log;
+    struct kv_slot slot[KV_CLASS];
+    uint32_t n;
+    kv_status r = table_find_class(h, s, class, KV_MARK_BITS, slot, KV_CLASS, &n);
+    if (r != KV_OK)
+        return r;
+    *bytes = 9;
+    for (uint32_t i = 0; i < n; i++)
+        *bytes += KV_IMAGE_HEAD + 8ull + slot[i].head.key_len + slot[i].head.value_len;
+    if (log->used + *bytes > log->room)
+        return KV_NOPAGE;
+    unsigned char *to = log->bytes + log->used;
+    uint8_t count = (uint8_t)n;
+    memcpy(to, &class, 8);
+    memcpy(to + 8, &count, 1);
+    to += 9;
+    for (uint32_t i = 0; i < n; i++) {
+        struct kv_image image;
+        if (!image_of(&image, h, &slot[i], wall))
+            return KV_CORRUPT;
+        image_copy(&image, 0, to, image_bytes(&image));
+        to += image_bytes(&image);
+    }
+    *bytes = (uint64_t)(to - log->bytes) - log->used;
+    return KV_OK;
+}
+
+/* What there is no room for: the block goes, or the buffer grows. */
+static kv_status make_way(struct kv_op *op, uint64_t bytes) {
+    struct kv_log *log = op->h->log;
+    if (log->count > 0)
+        return journal_file_flush(op, 0);
+    return journal_file_room(log, bytes);
+}
+
+/* One entry. Nothing is written and no memory asked for under a stripe's lock. */
+static kv_status append_class(struct kv_op *op, uint64_t class, uint64_t wall) {
+    struct kv_handle *h = op->h;
+    struct kv_log *log = h->log;
+    uint32_t s = stripe_of(h, class);
+    for (uint32_t tries = 1;; tries++) {
+        uint64_t bytes = 0, seen;
+        bool locked = tries > 16 && brief_lock(op, s) == KV_OK;
+        seen = kv_load_acq(&stripe_at(h, s)->ver); /* acquire: before what is looked at */
+        kv_status r = read_class(op, s, class, wall, &bytes);
+        bool valid = locked || kv_load_after(&stripe_at(h, s)->ver) == seen;
+        if (locked)
+            table_unlock(h, s);
+        if (!valid)
+            continue;
+        if (r == KV_NOPAGE) {
+            r = make_way(op, bytes);
+            if (r == KV_OK)
+                continue;
+        }
+        if (r != KV_OK)
+            return r;
+        if (bytes > KV_IMAGE_LARGE && log->count > 0) { /* alone, in pieces */
+            r = journal_file_flush(op, 0);
+            if (r == KV_OK)
+                continue;
+            return r;
+        }
+        log->used += bytes;
+        log->count++;
+        return bytes > KV_IMAGE_LARGE ? journal_file_pieces(op) : KV_OK;
+    }
+}
+
+static void prefetch(struct kv_handle *h, uint32_t from) {
+    struct kv_log *log = h->log;
+    uint64_t *marks = marks_of(h);
+    uint32_t to = from + KV_AHEAD < log->listed ? from + KV_AHEAD : log->listed;
+    for (uint32_t i = from; i < to; i++) {
+        uint64_t mark = kv_load_rlx(&marks[log->list[i] & ~KV_UNLED]);
+        table_prefetch_bucket(h, stripe_of(h, mark), mark);
+    }
+    for (uint32_t i = from; i < to; i++) {
+        uint64_t mark = kv_load_rlx(&marks[log->list[i] & ~KV_UNLED]);
+        table_prefetch_item(h, stripe_of(h, mark), mark);
+    }
+}
+
+static kv_status append_all(struct kv_op *op) {
+    struct kv_handle *h = op->h;
+    struct kv_log *log = h->log;
+    uint64_t *marks = marks_of(h), wall = image_wall();
+    kv_status r = journal_file_room(log, KV_IMAGE_BLOCK);
+    for (uint32_t i = 0; r == KV_OK && i < log->listed; i++) {
+        if (i % KV_AHEAD == 0)
+            prefetch(h, i);
+        r = append_class(op, kv_load_rlx(&marks[log->list[i] & ~KV_UNLED]) & ~KV_MARK_BITS, wall);
+        if (r == KV_OK && log->used >= KV_IMAGE_BLOCK)
+            r = journal_file_flush(op, 0);
+    }
+    if (r == KV_OK && (log->count > 0 || log->written))
+        r = journal_file_flush(op, KV_BLOCK_ROUND_END);
+    return r;
+}
+
+/* ---- leading ------------------------------------------------------------------------------ */
+
+static kv_status lead_lock(struct kv_op *op) {
+    kv_status r = lock_take(op, &journal_of(op->h)->lock);
+    if (r == KV_RECOVER) {
+        journal_recover(op->h);
+        r = KV_OK;
+    }
+    return r;
+}
+
+static void lead_unlock(struct kv_handle *h) {
+    lock_give(&journal_of(h)->lock);
+    kv_wake(low_half(&journal_of(h)->done), INT32_MAX);
+}
+
+/* The lists are made: write, make it last, let go. */
+static kv_status write_round(struct kv_op *op, bool sync, struct kv_round *round) {
+    struct kv_handle *h = op->h;
+    struct kv_journal *j = journal_of(h);
+    struct kv_log *log = h->log;
+    uint64_t from = log->end;
+    log->used = 0;
+    log->count = 0;
+    log->written = false;
+    kv_status r = append_all(op);
+    if (r == KV_OK)
+        *round = (struct kv_round){log->listed, log->end - from};
+    if (r == KV_OK && sync) {
+        r = journal_file_sync(op);
+        if (r != KV_OK && !(h->options & KV_OPT_ALWAYS))
+            kv_store_rel(&j->broken, 1u); /* what earlier rounds wrote may be gone, too */
+    }
+    if (r != KV_OK)
+        journal_file_undo(op, from);
+    else if (log->end != from)
+        kv_store_rel(&j->place, log->generation << KV_PLACE_SHIFT | log->end);
+    FAULT(journal_counted);
+    release(h, r == KV_OK);
+    if (log->room > 4 * KV_IMAGE_BLOCK) { /* a large value went by */
+        free(log->bytes);
+        log->bytes = NULL;
+        log->room = 0;
+    }
+    return r;
+}
+
+/* A round, holding the journal's lock. What was committed before it is in the file afterwards. */
+static kv_status round_locked(struct kv_op *op, bool sync, struct kv_round *round) {
+    struct kv_handle *h = op->h;
+    struct kv_journal *j = journal_of(h);
+    uint32_t next[KV_STRIPES_MAX];
+    uint64_t number = kv_load_rlx(&j->started) + 1, now = kv_clock_ms();
+    *round = (struct kv_round){0};
+    if (h->log == NULL)
+        return KV_PERSIST;
+    if (op->leave != NULL)
+        op->leave(op);
+    kv_status r = journal_file_ready(op);
+    if (r != KV_OK)
+        return r;
+    sync = sync || (h->options & KV_OPT_ALWAYS) || now >= kv_load_rlx(&j->synced_ms) + KV_SYNC_MS;
+    __atomic_store_n(&j->started, number, __ATOMIC_SEQ_CST); /* before any mark is looked at */
+    FAULT(journal_started);
+    list_by_stripe(h, kv_load_acq(&j->recovered) != 0, next);
+    claim(op, next);
+    r = write_round(op, sync, round);
+    if (r == KV_OK) {
+        kv_store_rlx(&j->recovered, 0u);
+        kv_store_rlx(&j->looked_ms, kv_clock_ms());
+        if (sync)
+            kv_store_rlx(&j->synced_ms, now);
+        kv_store_rel(&j->done, number); /* release: place before it */
+        FAULT(journal_done);
+    }
+    return r;
+}
+
+kv_status journal_round(struct kv_op *op, bool sync, struct kv_round *round) {
+    kv_status r = lead_lock(op);
+    if (r != KV_OK)
+        return r;
+    r = kv_load_rlx(&journal_of(op->h)->broken) ? KV_PERSIST : round_locked(op, sync, round);
+    lead_unlock(op->h);
+    return r;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------ */
+
+/* Let others lead, for a moment. */
+static kv_status nap(struct kv_op *op) {
+    struct kv_journal *j = journal_of(op->h);
+    uint32_t seen = kv_load_acq(low_half(&j->done)), owner = kv_load_rlx(&j->lock) & KV_NUMBER_MASK;
+    if (op->leave != NULL)
+        op->leave(op);
+    (void)kv_add_rlx(&j->wanted, 1u);
+    kv_wake(&j->wanted, 1);
+    enum kv_wait_result r = kv_wait(low_half(&j->done), seen, KV_NAP_NS);
+    if (r == KV_TIMED_OUT && owner != 0 && !row_alive(op->h, owner))
+        op->dead = owner; /* its fold gives the lock back, and so does who leads next */
+    return r == KV_INTERRUPTED && op->h->interruptible ? KV_INTR : KV_OK;
+}
+
+static bool may_lead(const struct kv_handle *h) { return h->log != NULL; }
+
+kv_status journal_make_room(struct kv_op *op) {
+    struct kv_handle *h = op->h;
+    struct kv_round round;
+    bool late = lock_pass_deadline(op);
+    kv_status r = may_lead(h) ? journal_round(op, false, &round) : KV_PERSIST;
+    if (r == KV_OK || r == KV_INTR)
+        return r;
+    if (late && (h->options & KV_OPT_ALWAYS))
+        return KV_PERSIST;
+    if (late) {
+        kv_store_rel(&journal_of(h)->broken, 1u);
+        FAULT(journal_broken);
+        return KV_OK;
+    }
+    return nap(op);
+}
+
+/* Does the round count that began after this operation's commits? */
+static kv_status settle_always(struct kv_op *op) {
+    struct kv_handle *h = op->h;
+    struct kv_journal *j = journal_of(h);
+    uint64_t wanted = load_seq(&j->started) + 1;
+    for (;;) {
+        bool late = lock_pass_deadline(op);
+        struct kv_round round;
+        if (kv_load_acq(&j->done) >= wanted)
+            return KV_OK;
+        kv_status r = may_lead(h) ? lock_try(op, &j->lock) : KV_BUSY;
+        if (r == KV_BUSY && op->dead != 0 && may_lead(h))
+            r = lead_lock(op);
+        if (r == KV_OK) {
+            bool done = kv_load_acq(&j->done) >= wanted;
+            r = done                      ? KV_OK
+                : kv_load_rlx(&j->broken) ? KV_PERSIST
+                                          : round_locked(op, true, &round);
+            lead_unlock(h);
+        }
+        if (late && kv_load_acq(&j->done) < wanted)
+            return KV_PERSIST;
+        if (r != KV_OK && (r = nap(op)) != KV_OK)
+            return r;
+    }
+}
+
+kv_status journal_settle(struct kv_op *op) {
+    struct kv_handle *h = op->h;
+    struct kv_round round;
+    if (op->marked) {
+        op->err = 0;
+        kv_status r = settle_always(op);
+        if (r == KV_OK)
+            op->marked = false;
+        return r;
+    }
+    op->overdue = false;
+    if (may_lead(h) && lock_try(op, &journal_of(h)->lock) == KV_OK) {
+        if (!kv_load_rlx(&journal_of(h)->broken))
+            (void)round_locked(op, false, &round);
+        lead_unlock(h);
+    }
+    return KV_OK;
+}
+
+kv_status journal_listen(struct kv_op *op, uint64_t ns) {
+    uint32_t *wanted = &journal_of(op->h)->wanted;
+    if (op->leave != NULL)
+        op->leave(op);
+    enum kv_wait_result r = kv_wait(wanted, kv_load_acq(wanted), ns);
+    return r == KV_INTERRUPTED && op->h->interruptible ? KV_INTR : KV_OK;
+}
+
+/* ---- generations -------------------------------------------------------------------------- */
+
+kv_status journal_open(struct kv_handle *h, int dir) { return journal_file_known(h, dir); }
+
+void journal_forked(struct kv_handle *h) {
+    if (h->log != NULL)
+        journal_file_forget(h->log);
+}
+
+kv_status journal_begin(struct kv_op *op, uint64_t generation, uint64_t previous) {
+    kv_status r = lead_lock(op);
+    if (r != KV_OK)
+        return r;
+    r = op->h->log == NULL ? KV_PERSIST : journal_file_make(op, generation, previous);
+    lead_unlock(op->h);
+    return r;
+}
+
+/* Every write that begins from now on sees that marks are wanted again. */
+static kv_status pass_all_stripes(struct kv_op *op) {
+    for (uint32_t s = 0; s < op->h->g.stripes; s++) {
+        kv_status r = table_lock(op, s);
+        if (r != KV_OK)
+            return r;
+        table_unlock(op->h, s);
+    }
+    return KV_OK;
+}
+
+static kv_status next_locked(struct kv_op *op) {
+    struct kv_handle *h = op->h;
+    struct kv_journal *j = journal_of(h);
+    uint64_t place = kv_load_acq(&j->place);
+    if (h->log == NULL)
+        return KV_PERSIST;
+    if (kv_load_acq(&j->broken)) {
+        kv_status r = journal_file_make(op, (place >> KV_PLACE_SHIFT) + 1, KV_PREVIOUS_ALONE);
+        if (r != KV_OK)
+            return r;
+        kv_store_rel(&j->broken, 0u);
+        FAULT(journal_healed);
+        return pass_all_stripes(op);
+    }
+    kv_status r = journal_file_ready(op); /* a torn tail begins the next one already */
+    if (r != KV_OK || kv_load_acq(&j->place) >> KV_PLACE_SHIFT != place >> KV_PLACE_SHIFT)
+        return r;
+    r = journal_file_sync(op); /* what everysec had not synced yet */
+    return r == KV_OK ? journal_file_make(op, (place >> KV_PLACE_SHIFT) + 1, place) : r;
+}
+
+kv_status journal_next(struct kv_op *op, uint64_t *generation) {
+    kv_status r = lead_lock(op);
+    if (r != KV_OK)
+        return r;
+    r = next_locked(op);
+    lead_unlock(op->h);
+    *generation = kv_load_acq(&journal_of(op->h)->place) >> KV_PLACE_SHIFT;
+    return r;
+}
+
+void journal_state(struct kv_handle *h, struct kv_journal_state *out) {
+    struct kv_journal *j = journal_of(h);
+    uint64_t place = kv_load_acq(&j->place), synced = kv_load_rlx(&j->synced_ms);
+    uint64_t now = kv_clock_ms();
+    *out = (struct kv_journal_state){.generation = place >> KV_PLACE_SHIFT,
+                                     .bytes = place & KV_PLACE_BYTES,
+                                     .started = kv_load_acq(&j->started),
+                                     .done = kv_load_acq(&j->done),
+                                     .synced_ms = synced < now ? now - synced : 0,
+                                     .broken = kv_load_acq(&j->broken),
+                                     .words = h->g.words};
+    for (uint32_t i = 0; i < h->g.words; i++)
+        out->marks += kv_load_rlx(&marks_of(h)[i]) != 0;
+}
