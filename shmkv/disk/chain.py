@@ -107,7 +107,8 @@ class _Planner:
         if not begun and not self.files.snapshots:
             return Plan(None, None, (), None, self.files.last, False, ())
         try:
-            return self._made(None, None)
+            if begun:
+                return self._made(None, None)
         except PersistError:
             if not self.files.snapshots:
                 raise

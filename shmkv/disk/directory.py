@@ -12,7 +12,6 @@ Does not: read blocks (`blocks`), or know which files make up a store (`chain`).
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
@@ -139,7 +138,7 @@ class Directory:
         with contextlib.suppress(OSError):
             fd = self.open(name)
             try:
-                ours = os.pread(fd, len(MAGIC), 0) in (MAGIC, b"")
+                ours = os.pread(fd, len(MAGIC), 0) in (MAGIC, bytes(len(MAGIC)), b"")
             finally:
                 os.close(fd)
             if ours:
@@ -219,15 +218,16 @@ class Directory:
 
 def _make(path: str) -> None:
     """Make the folder if there is none, for its user alone."""
+    if os.path.lexists(path):
+        return
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise PersistError(f"path={path!r} cannot be made: a part of it is a file") from None
+    try:
         os.mkdir(path, 0o700)
     except FileExistsError:
         return
-    except OSError as error:
-        if error.errno == errno.ENOTDIR:
-            raise PersistError(f"path={path!r} cannot be made: a part of it is a file") from None
-        raise
     parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(parent)

@@ -139,6 +139,8 @@ def parse_file(data: Bytes) -> File:
         raise FormatError(f"{len(data)} bytes are shorter than the header of a file")
     magic, version, order, what, number = _FILE.unpack_from(data)
     (wanted,) = _SUM.unpack_from(data, _FILE.size)
+    if not any(data[:FILE_BYTES]):
+        raise FormatError("its header was never written")
     if magic != MAGIC:
         raise Foreign(f"it begins with {bytes(magic)!r}: this is no file of shmkv")
     if order == SWAPPED:

@@ -76,16 +76,13 @@ def _under_lock(cls: type[StoreT], folder: Directory, options: Options) -> Store
             pass
         else:
             return _joined(store, folder, options)
-    bad: set[int] = set()
+    choice = _Choice(folder, options.name)
     while True:
-        comeback = Comeback(folder, chain.plan(folder, bad, options.name), options)
+        comeback = Comeback(folder, choice.plan(), options)
         try:
             store = segment.attach(cls, comeback.options, comeback.making())
         except Damaged as error:
-            number = comeback.plan.snapshot
-            if number is None or error.path != folder.at(snapshot_name(number)):
-                raise
-            bad.add(number)
+            choice.pass_over(comeback.plan, error)
             continue
         if not store._created:
             return _joined(store, folder, options)
@@ -119,6 +116,31 @@ def _is_its_folder(store: _core.Store, folder: Directory, generation: int) -> No
             f"store {store.name!r} writes its journal elsewhere: {folder.path} has no {name} of it."
             " Open it with the path= it was created with, or without"
         )
+
+
+class _Choice:
+    """Plans, from the newest snapshot to the oldest."""
+
+    def __init__(self, folder: Directory, name: str | None = None) -> None:
+        self._folder = folder
+        self._name = name
+        self._bad: dict[int, Damaged] = {}
+
+    def plan(self) -> Plan:
+        """The next one. Where there is none, what is wrong with the newest."""
+        try:
+            return chain.plan(self._folder, self._bad, self._name)
+        except PersistError:
+            for error in self._bad.values():
+                raise error from None
+            raise
+
+    def pass_over(self, plan: Plan, error: Damaged) -> None:
+        """Its snapshot is not whole. Raises what is no snapshot's damage."""
+        number = plan.snapshot
+        if number is None or error.path != self._folder.at(snapshot_name(number)):
+            raise error
+        self._bad[number] = error
 
 
 class Comeback:
@@ -269,9 +291,9 @@ def bring_back(
 def _from_folder(
     cls: type[StoreT], folder: Directory, options: Options, progress: Progress | None
 ) -> Brought:
-    bad: set[int] = set()
+    choice = _Choice(folder)
     while True:
-        plan = chain.plan(folder, bad)
+        plan = choice.plan()
         if plan.begin is None:
             raise PersistError(f"{folder.path} holds no snapshot and no journal")
         comeback = Comeback(folder, plan, options, progress)
@@ -279,9 +301,7 @@ def _from_folder(
         try:
             store = segment.attach(cls, comeback.options, making)
         except Damaged as error:
-            if plan.snapshot is None or error.path != folder.at(snapshot_name(plan.snapshot)):
-                raise
-            bad.add(plan.snapshot)
+            choice.pass_over(plan, error)
             continue
         return _brought(store, comeback.filler, plan.notes)
 

@@ -195,13 +195,16 @@ def _create(dir_fd: int, part: str, path: str) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(fd).st_nlink == 0:
             raise BlockingIOError(errno.EAGAIN, "swept away before it was locked")
-    except OSError as error:
+    except BlockingIOError:
         os.close(fd)
-        if isinstance(error, BlockingIOError):
-            raise FileExistsError from None
+        raise FileExistsError from None
+    except BaseException as error:
+        os.close(fd)
         with contextlib.suppress(OSError):
             os.unlink(part, dir_fd=dir_fd)
-        raise refused(error, "cannot save", path) from None
+        if isinstance(error, OSError):
+            raise refused(error, "cannot save", path) from None
+        raise
     return fd
 
 

@@ -37,7 +37,6 @@ def refused(error: OSError, what: str, path: str) -> PersistError:
         text += f" (this is user {os.geteuid()}): give it to that user, or name another place"
     made = PersistError(text)
     made.errno = error.errno
-    made.filename = None
     return made
 
 
