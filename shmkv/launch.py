@@ -21,7 +21,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from shmkv import segment
+from shmkv import log, segment
 
 if TYPE_CHECKING:
     from shmkv import _core
@@ -42,6 +42,7 @@ def ensure(store: _core.Store, *, owner: int | None, mode: int, path: str | None
             return
         with contextlib.closing(_Claim(segment.file_path(store.name, _uid(owner)))) as claim:
             if claim.mine:
+                log.tell(log.INFO, "store %r has no daemon: one is started", store.name)
                 _start(_command(store.name, owner, mode, path), claim.fd)
     except OSError as error:
         warnings.warn(

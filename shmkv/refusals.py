@@ -1,7 +1,6 @@
 """Why a segment was refused, in words that name the store and say what to do.
 
-Owns: the exceptions for what `segment` and the core met, where segments lie (`file_path`), and who
-else has a store of a name.
+Owns: the exceptions for what `segment` and the core met, and who else has a store of a name.
 
 Does not: open, create or remove anything.
 """
@@ -16,19 +15,9 @@ import warnings
 
 from shmkv import _core
 from shmkv.config import Options, show_size
-from shmkv.errors import BY_STATUS, Denied, Exists, NoSpace
-
-SHM = "/dev/shm"
-
-
-def object_name(name: str, uid: int) -> str:
-    """The shared-memory object of a store."""
-    return f"/shmkv.{uid}.{name}"
-
-
-def file_path(name: str, uid: int) -> str:
-    """Where the system keeps it, for messages and listings."""
-    return SHM + object_name(name, uid)
+from shmkv.errors import BY_STATUS, Busy, Denied, Exists, NoSpace
+from shmkv.filling import FILL_S
+from shmkv.removal import SHM, file_path
 
 
 def mismatch(store: _core.Store, options: Options) -> str | None:
@@ -74,6 +63,14 @@ def exists(options: Options, uid: int) -> Exists:
     return Exists(
         f"store {options.name!r} exists already ({file_path(options.name, uid)}): open it without"
         ' create="new", or unlink it first'
+    )
+
+
+def still_filled(options: Options) -> Busy:
+    """That somebody has been filling it for too long."""
+    return Busy(
+        f"store {options.name!r}: another process has been filling it from disk for {FILL_S:.0f} s:"
+        " is it stopped?"
     )
 
 

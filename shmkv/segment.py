@@ -1,8 +1,8 @@
-"""Names and rights of segments: create, open, unlink; a descriptor goes to the core.
+"""Names and rights of segments: create and open; a descriptor goes to the core.
 
 A store `name` of user `uid` is the POSIX shared-memory object `/shmkv.<uid>.<name>`. Owns: how it
-is found, made and removed, and whether it is to be trusted: owner, mode, type and links are looked
-at through the descriptor before anything is mapped.
+is found, made and recreated, and whether it is to be trusted: owner, mode, type and links are
+looked at through the descriptor before anything is mapped.
 
 Promises: nothing is removed but what was asked for. Two that recreate one store at once end up in
 the same new one: a name is unlinked only by who holds a lock on the very file it names.
@@ -18,39 +18,22 @@ import errno
 import fcntl
 import os
 import stat
-import struct
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import posix_ipc  # type: ignore[import-not-found]
 
-from shmkv import _core, refusals
-from shmkv.config import SIZE_MIN, Options, check_name, check_owner
+from shmkv import _core, filling, log, refusals
+from shmkv.config import SIZE_MIN, Options, check_owner
 from shmkv.errors import Busy, Corrupt, Denied, Mismatch, NoSpace, NotFound
-from shmkv.refusals import SHM as SHM
-from shmkv.refusals import file_path as file_path
-from shmkv.refusals import object_name as object_name
+from shmkv.filling import Making
+from shmkv.removal import PAUSE, SHM, file_path, object_name, unlink
+
+__all__ = ["SHM", "Making", "attach", "file_path", "names", "object_name", "unlink"]
 
 ROUNDS = 1000  # a name that is unlinked and made again all the time is given up after these
-PAUSE = 0.001  # seconds, while another process recreates the store
-FILL_S = 600.0  # to wait for one that fills it from disk, and lives
-FILL_PAUSE = 0.02
-
-_FILLING = (1 << 40) - 4  # a byte of the file, beside those of `_csrc/layout.h` and `launch`
-_FLOCK = struct.Struct("hhqqi0q")  # struct flock: type, whence, start, length, process
 
 StoreT = TypeVar("StoreT", bound=_core.Store)
-
-
-class Making(NamedTuple):
-    """How a new segment gets its contents before anybody else may attach."""
-
-    seed: int
-    options: int
-    """Bits beside those that `Options` says."""
-    fill: Callable[[Any], None]
-    """Called with the store; if it raises, the segment is removed again."""
 
 
 class _Again(Exception):
@@ -61,9 +44,10 @@ class _Filled(Exception):
     """Another process fills the segment: look again later."""
 
 
-def names() -> list[str]:
-    """Names of this user's stores, sorted."""
-    prefix = f"shmkv.{os.geteuid()}."
+def names(*, owner: int | None = None) -> list[str]:
+    """Names of the stores of a user, this one by default, sorted."""
+    uid = check_owner(owner)
+    prefix = f"shmkv.{os.geteuid() if uid is None else uid}."
     return sorted(
         entry.name.removeprefix(prefix)
         for entry in os.scandir(SHM)
@@ -71,58 +55,43 @@ def names() -> list[str]:
     )
 
 
-def unlink(name: str, *, missing_ok: bool = False, owner: int | None = None) -> None:
-    """Remove a store's name and, when the last process lets go, its memory.
-
-    Whoever has it open goes on with it; the next `open` makes a new store. `owner` is the user id
-    it belongs to, this user by default. Raises NotFound (unless `missing_ok`), Denied.
-    """
-    check_name(name)
-    uid = check_owner(owner)
-    uid = os.geteuid() if uid is None else uid
-    try:
-        posix_ipc.unlink_shared_memory(object_name(name, uid))
-    except posix_ipc.ExistentialError:
-        if not missing_ok:
-            raise NotFound(f"store {name!r} does not exist ({file_path(name, uid)})") from None
-    except (posix_ipc.PermissionsError, PermissionError) as error:
-        raise Denied(f"store {name!r} may not be removed: {error}") from None
-
-
 # --- opening ----------------------------------------------------------------------------------
 
 
-def attach(cls: type[StoreT], options: Options, making: Making | None = None) -> StoreT:
-    """A store of type `cls`, opened or created as the options say.
+def attach(
+    cls: type[StoreT], options: Options, making: Making | None = None, *, unseen: bool = False
+) -> StoreT:
+    """A store of type `cls`, opened or created as the options say, and filled if `making` says so.
 
     Who fills one from disk is waited for as long as it lives, up to ten minutes.
+    unseen: to look at what there is counts as no use of it (`shmkv ls`); for owners only.
     """
     uid = os.geteuid() if options.owner is None else options.owner
     begun = time.monotonic()
     deadline, rounds = begun + max(options.lock_timeout, 1.0), 0
     while rounds < ROUNDS:
         try:
-            store = _attach_once(cls, options, uid, deadline, making)
+            store = _attach_once(cls, options, uid, deadline, making, unseen)
         except _Filled:
-            time.sleep(FILL_PAUSE)
+            time.sleep(filling.PAUSE)
             deadline = time.monotonic() + max(options.lock_timeout, 1.0)
-            if time.monotonic() > begun + FILL_S:
-                raise Busy(
-                    f"store {options.name!r}: another process has been filling it from disk for"
-                    f" {FILL_S:.0f} s: is it stopped?"
-                ) from None
-            continue
+            if time.monotonic() > begun + filling.FILL_S:
+                raise refusals.still_filled(options) from None
         except _Again:
             rounds += 1
             if time.monotonic() > deadline:
                 break
-            continue
-        if options.owner is None:
-            refusals.warn_of_namesakes(options.name, uid)
-        return store
+        except Exception as error:
+            serious = isinstance(error, (Corrupt, NoSpace))
+            log.tell(log.WARNING if serious else log.DEBUG, "refused: %s", error)
+            raise
+        else:
+            if options.owner is None:
+                refusals.warn_of_namesakes(options.name, uid)
+            return store
     raise Busy(
         f"store {options.name!r}: its name was removed and made again while it was being opened,"
-        " over and over: who does that?"
+        " over and over, or a `shmkv gc` that is about to remove it is stopped: who does that?"
     )
 
 
@@ -130,7 +99,7 @@ def _config(options: Options, making: Making | None) -> tuple[int, int, int, int
     """What a new segment is made with; None: none is to be made."""
     if options.create is False or options.readonly:
         return None
-    bits = 0 if options.evict is False else _core.OPT_EVICT
+    bits = _core.OPT_EVICT if options.new_evict else 0
     if making is not None:
         return options.new_size, options.new_max_size, making.seed, bits | making.options
     seed = int.from_bytes(os.urandom(8), "little")
@@ -138,9 +107,14 @@ def _config(options: Options, making: Making | None) -> tuple[int, int, int, int
 
 
 def _attach_once(
-    cls: type[StoreT], options: Options, uid: int, deadline: float, making: Making | None
+    cls: type[StoreT],
+    options: Options,
+    uid: int,
+    deadline: float,
+    making: Making | None,
+    unseen: bool,
 ) -> StoreT:
-    fd, inode = _descriptor(options, uid)
+    fd, inode = _descriptor(options, uid, unseen)
     made = _core.attach(
         cls,
         options.name,
@@ -166,13 +140,20 @@ def _attach_once(
         if problem is not None and (options.on_mismatch != "recreate" or options.readonly):
             raise Mismatch(problem)
     else:
+        problem = None
         status, number, found = made
         if status == "gone":
             raise _Again
-        if status in ("busy", "half made") and being_filled(options.name, uid):
+        if status in ("busy", "half made") and filling.going_on(options.name, uid):
             raise _Filled
         if status != "corrupt" or options.on_corrupt != "recreate" or options.readonly:
             raise refusals.refusal(status, number, found, options, uid)
+    log.tell(
+        log.WARNING,
+        "store %r is removed to be made anew: %s",
+        options.name,
+        problem or "it is damaged",
+    )
     _remove(options, uid, inode, deadline)
     raise _Again
 
@@ -187,7 +168,7 @@ def _fill(
 ) -> None:
     """Give a new segment its contents, then to everybody; or remove it."""
     try:
-        with _filling(file_path(options.name, uid), inode):
+        with filling.held(options.name, uid, inode):
             making.fill(store)
             store._publish()
     except BaseException:
@@ -195,35 +176,6 @@ def _fill(
         _remove(options, uid, inode, max(deadline, time.monotonic() + 1.0))
         store.close()
         raise
-
-
-@contextlib.contextmanager
-def _filling(path: str, inode: tuple[int, int]) -> Iterator[None]:
-    """Hold the byte that says so to who waits; the kernel lets go of it when this process ends."""
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        found = os.fstat(fd)
-        if (found.st_dev, found.st_ino) == inode:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, 0, _FILLING, 1, 0))
-        yield
-    finally:
-        os.close(fd)
-
-
-def being_filled(name: str, uid: int) -> bool:
-    """Does a living process fill this segment from disk?"""
-    try:
-        fd = _existing(name, uid, readonly=True)
-    except OSError:
-        return False
-    try:
-        asked = _FLOCK.pack(fcntl.F_WRLCK, 0, _FILLING, 1, 0)
-        found: int = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0]
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return found != fcntl.F_UNLCK
 
 
 def _damaged(store: _core.Store, options: Options) -> bool:
@@ -234,7 +186,7 @@ def _damaged(store: _core.Store, options: Options) -> bool:
     return counts["problem_count"] > 0
 
 
-def _descriptor(options: Options, uid: int) -> tuple[int, tuple[int, int]]:
+def _descriptor(options: Options, uid: int, unseen: bool) -> tuple[int, tuple[int, int]]:
     """A descriptor of the segment, trusted, and the file's identity; created if it is to be."""
     name, target = options.name, object_name(options.name, uid)
     if options.create is not False and not options.readonly:
@@ -254,7 +206,10 @@ def _descriptor(options: Options, uid: int) -> tuple[int, tuple[int, int]]:
         else:
             return fd, _own(fd, options, uid)
     try:
-        fd = _existing(name, uid, readonly=options.readonly)
+        fd = _existing(name, uid, readonly=options.readonly, unseen=unseen)
+    except BlockingIOError:  # somebody is alone with it: its name goes, or stays
+        time.sleep(PAUSE)
+        raise _Again from None
     except FileNotFoundError:
         if options.create is not False and not options.readonly:
             raise _Again from None
@@ -271,9 +226,9 @@ def _descriptor(options: Options, uid: int) -> tuple[int, tuple[int, int]]:
         raise
 
 
-def _existing(name: str, uid: int, *, readonly: bool) -> int:
+def _existing(name: str, uid: int, *, readonly: bool, unseen: bool = False) -> int:
     """A descriptor of what has the name, whatever it is; a pipe put there does not block."""
-    how = os.O_RDONLY if readonly else os.O_RDWR
+    how = (os.O_RDONLY if readonly else os.O_RDWR) | (os.O_NOATIME if unseen else 0)
     return os.open(file_path(name, uid), how | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
@@ -336,7 +291,7 @@ def _remove(options: Options, uid: int, inode: tuple[int, int], deadline: float)
     """Unlink the name if it still means this file: its lock is held while looking and removing."""
     try:
         fd = _existing(options.name, uid, readonly=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, BlockingIOError):
         return
     try:
         while not _lock(fd):

@@ -19,9 +19,9 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shmkv import _core, config, launch, segment
+from shmkv import _core, config, launch, log, segment
 from shmkv import codec as codecs
-from shmkv.errors import Closed, ReadOnly
+from shmkv.errors import Closed, Error, ReadOnly
 from shmkv.types import MISSING, Info, Key, Ttl
 
 if TYPE_CHECKING:
@@ -72,8 +72,9 @@ class Store(_core.Store, MutableMapping[Key, Any]):
     is damaged. A handle is equal to itself only.
     """
 
-    __slots__ = ("__weakref__", "_options")
+    __slots__ = ("__weakref__", "_noticed", "_options")
     _options: dict[str, Any]
+    _noticed: dict[str, int]
 
     # --- the handle -----------------------------------------------------------------------------
 
@@ -84,6 +85,25 @@ class Store(_core.Store, MutableMapping[Key, Any]):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def close(self) -> None:
+        """Detach. Waits up to lock_timeout for operations and views of this process, then raises
+        Busy and the store stays open. Closing again does nothing."""
+        if not self.closed:
+            self._notice()
+            log.tell(log.DEBUG, "store %r is closed", self.name)
+        super().close()
+
+    def _notice(self) -> None:
+        """Tell the log what has befallen the store since this handle last looked."""
+        if log.listener(log.INFO) is None:
+            return
+        try:
+            now = self._stats()
+        except Error:  # closed meanwhile, or damaged: others say so
+            return
+        log.befallen(self.name, getattr(self, "_noticed", now), now)
+        self._noticed = now
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else config.show_size(self.size)
@@ -196,6 +216,7 @@ class Store(_core.Store, MutableMapping[Key, Any]):
         """Totals of the store, of all its processes."""
         from shmkv.types.results import Stats
 
+        self._notice()
         numbers = self._stats()
         created = numbers.pop("created_ms") / 1000
         return Stats(**numbers, created=created)
@@ -235,6 +256,9 @@ class Store(_core.Store, MutableMapping[Key, Any]):
         from shmkv.types.results import Report
 
         counts, problems = self._check()
+        self._notice()
+        if problems:
+            log.tell(log.WARNING, "store %r: %s", self.name, problems[0])
         return Report(ok=counts["problem_count"] == 0, problems=tuple(problems), **counts)
 
     def snapshot(
@@ -284,22 +308,23 @@ def open(
     codec: str = "safe",
     path: config.Path | None = None,
     journal: config.Journal | None = None,
-    on_mismatch: config.OnMismatch = "fail",
+    on_mismatch: config.OnMismatch | None = None,
     on_corrupt: config.OnCorrupt = "fail",
-    lock_timeout: float = 5.0,
-    daemon: bool = False,
+    lock_timeout: float | None = None,
+    daemon: bool | None = None,
 ) -> Store:
     """Attach to the store `name`, or create it. The result is a context manager.
 
     name: 1 to 100 of A-Z a-z 0-9 . _ - (not "." or ".."); it is this user's name.
     size, max_size: bytes, or "256MiB", "1g"; 2 MiB to 64 GiB. Without `size`: what is there, or
-        64 MiB. `max_size` is what `size` may be raised to later: 4 x `size` by default.
+        64 MiB. `max_size` is what `size` may be raised to later: 4 x `size` by default. Without
+        them, SHMKV_SIZE and SHMKV_MAX_SIZE say what a store that is created has.
     create: True attaches or creates; False raises NotFound; "new" raises Exists.
     mode: of the segment's file, whatever the umask; an existing one may not let in more.
     owner: user id of the store; root creates with it for workers that drop their privileges.
     readonly: neither creates nor changes anything; takes no attachment row.
     evict: may items leave to make room? With False a full store raises Full. Without it: as the
-        store is, or True for a new one.
+        store is, or SHMKV_EVICT or True for a new one.
     codec: what stores values that are not plain: "safe"; "pickle", which takes any object and runs
         code that the writers chose when it reads; or the name given to `register_codec`.
     path: a directory of the store's own, made with mode 0700 if there is none. A store that is not
@@ -310,14 +335,15 @@ def open(
     on_mismatch: if the store has another size, max_size, evict or journal: "fail" raises Mismatch,
         "recreate" replaces it by an empty one, or by what is in `path`, "attach" takes it as it is.
         A store that `resize` has raised may be asked for by any size from that of its creation to
-        the present one.
+        the present one. Without it: as SHMKV_ON_MISMATCH says, fail or attach; "fail".
     on_corrupt: "fail" raises Corrupt; "recreate" looks at all of it (as `check` does, which takes
         seconds in a store of many GiB) and replaces a damaged store by an empty one, or by what is
         in `path`.
-    lock_timeout: seconds to wait for a lock that a living process holds, before Busy.
+    lock_timeout: seconds to wait for a lock that a living process holds, before Busy; without it
+        SHMKV_LOCK_TIMEOUT, or 5.
     daemon: start `shmkv daemon` for the store if it has none. It works ahead, so that writers
         seldom have to, outlives this process, and ends when the store is removed. However many
-        ask at once, one is started.
+        ask at once, one is started. Without it: as SHMKV_DAEMON says, 0 or 1; 0.
 
     Raises TypeError, ValueError (options), NotFound, Exists, Denied, NoSpace, Mismatch, Corrupt,
     Busy, PersistError. Warns when another user has a store of this name, and when a store comes
@@ -333,6 +359,7 @@ def open(
         owner=owner,
         readonly=readonly,
         evict=evict,
+        codec=codec,
         path=path,
         journal=journal,
         on_mismatch=on_mismatch,
@@ -347,8 +374,10 @@ def open(
 
         store = disk.open_store(Store, options)
     store._codec = encoder
-    store._options = _handed_on(store, options) | {"codec": codec}
-    if daemon or journal is not None:
+    store._options = _handed_on(store, options)
+    log.opened(store, options.readonly)
+    store._notice()
+    if options.daemon or options.journal is not None:
         launch.ensure(store, owner=owner, mode=mode, path=options.path)
     return store
 
@@ -364,6 +393,7 @@ def _handed_on(store: Store, options: config.Options) -> dict[str, Any]:
         "owner": options.owner,
         "readonly": options.readonly,
         "evict": store.evict,
+        "codec": options.codec,
         "on_mismatch": "attach" if options.on_mismatch == "attach" else "fail",
         "lock_timeout": options.lock_timeout,
         "daemon": options.daemon,

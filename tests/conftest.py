@@ -26,10 +26,14 @@ import pytest
 
 import shmkv
 from shmkv import _core
+from shmkv.config import OPTIONS
 
 SHM = Path("/dev/shm")
 MIB = 1 << 20
 STORE_SIZE = 8 * MIB
+
+for _option in OPTIONS:  # of the person who runs the tests
+    os.environ.pop(_option.variable or "", None)
 
 _run_tag = f"t{os.getpid()}-{secrets.token_hex(3)}"
 _numbers = itertools.count(1)

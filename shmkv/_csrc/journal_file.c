@@ -115,7 +115,7 @@ kv_status journal_file_ready(struct kv_op *op) {
         return failed(op);
     log->end = bytes;
     if ((uint64_t)st.st_size != bytes || bytes > KV_PLACE_BYTES / 2)
-        return journal_file_make(op, generation + 1, bytes);
+        return journal_file_make(op, generation + 1, place);
     return KV_OK;
 }
 

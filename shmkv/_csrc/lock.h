@@ -46,6 +46,7 @@ struct kv_handle {
     uint64_t seed;
     uint32_t options;
     bool readonly;
+    bool unseen;        /* looking through it counts as no use of the store */
     bool interruptible; /* a signal ends a wait with KV_INTR */
     bool borrowed;      /* close does not unmap: others still look at it */
     char name[128];     /* of the shared-memory object */

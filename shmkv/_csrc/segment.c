@@ -361,7 +361,7 @@ static kv_status open_existing(struct kv_handle *h, const struct kv_open *how,
 
 static kv_status open_or_create(struct kv_handle *h, const struct kv_open *how, bool *created,
                                 struct kv_found *found) {
-    kv_status s = magic_look(h->fd);
+    kv_status s = magic_look(how->fd); /* which reads without a trace, if it is to */
     if (s == KV_OK)
         return open_existing(h, how, found);
     if (s != KV_HALFMADE || h->readonly)
@@ -397,6 +397,7 @@ static kv_status handle_new(int fd, const char *name, bool readonly, uint64_t ti
         return KV_NOMEM;
     *out = h;
     h->readonly = readonly;
+    h->unseen = (fcntl(fd, F_GETFL) & O_NOATIME) != 0;
     h->lock_timeout_ns = timeout_ns;
     (void)snprintf(h->name, sizeof h->name, "%s", name);
     h->fd = -1;
@@ -448,6 +449,11 @@ kv_status segment_named(const struct kv_handle *h) {
     if (fstat(h->fd, &st) != 0)
         return KV_OS;
     return st.st_nlink == 1 ? KV_OK : KV_GONE;
+}
+
+void segment_mark(const struct kv_handle *h) {
+    if (h->base != NULL && !h->unseen && lock_own_file(h))
+        (void)futimens(h->fd, NULL);
 }
 
 void segment_close(struct kv_handle *h) {

@@ -34,6 +34,10 @@ kv_status segment_open(const struct kv_open *how, struct kv_handle **out, bool *
                        struct kv_found *found);
 /* What a held creation has made is everybody's from now on. */
 void segment_publish(struct kv_handle *h);
+/* Set the file's times: it was used until now. The kernel sets them where a file is mapped and
+ * where a process first writes to a page, and at nothing else that users of a segment do. Not for a
+ * handle whose descriptor came with O_NOATIME: who only looks leaves no trace. */
+void segment_mark(const struct kv_handle *h);
 /* Unmap and close. The rows must have been released (or never taken). */
 void segment_close(struct kv_handle *h);
 /* Tests: another attachment of the same segment through the same mapping, so that a sanitizer that

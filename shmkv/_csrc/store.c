@@ -50,6 +50,7 @@ kv_status store_attach(const struct kv_open *how, struct kv_handle **out, bool *
 void store_detach(struct kv_handle *h) {
     if (h->own->attached)
         row_release_all(h);
+    segment_mark(h);
     segment_close(h);
 }
 

@@ -32,13 +32,19 @@ VERBS = {
     "import": "streams",
     "check": "stores",
     "daemon": "daemons",
+    "metrics": "scraping",
     "replay": "replaying",
     "resize": "stores",
     "snapshot": "disk",
     "restore": "disk",
     "verify": "disk",
     "rm": "stores",
+    "gc": "collecting",
     "doctor": "checkup",
+    "top": "eyes",
+    "hot": "eyes",
+    "watch": "eyes",
+    "plan": "eyes",
 }
 
 

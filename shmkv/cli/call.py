@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
+from shmkv import config
 from shmkv.cli import complete
 from shmkv.cli.target import MODE, VARIABLE, Call, Misuse
 
@@ -130,6 +131,43 @@ def owner_option() -> click.Option:
     return click.Option(
         ["--owner"], type=Owner(), metavar="USER", help="Whose store: a user id or name."
     )
+
+
+class FromTable(click.ParamType):  # type: ignore[type-arg]  # older ones are not generic
+    """A value of an option of `shmkv.open`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The judged value."""
+        option = config.BY_NAME[self.name]
+        try:
+            return option.check(option.name, value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def table_option(name: str, help: str) -> click.Option:
+    """An option of `shmkv.open`, with its bounds and its variable.
+
+    `open` reads the variable by itself and knows what it means for stores that exist: what came
+    from there (`from_variable`) is checked here, shown in the help, and not to be handed on.
+    """
+    return click.Option(
+        ["--" + name.replace("_", "-")],
+        type=FromTable(name),
+        metavar=name.upper(),
+        envvar=config.BY_NAME[name].variable,
+        show_envvar=True,
+        help=help,
+    )
+
+
+def from_variable(name: str) -> bool:
+    """Was the value of this option taken from its variable?"""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.ENVIRONMENT
 
 
 def json_option() -> click.Option:

@@ -8,7 +8,6 @@ Does not: find anything by itself, or change anything.
 from __future__ import annotations
 
 import os
-import warnings
 
 import click
 
@@ -16,7 +15,7 @@ import shmkv
 from shmkv import config, segment
 from shmkv.cli import complete, output
 from shmkv.cli.output import Failure
-from shmkv.cli.target import missing
+from shmkv.cli.target import look, missing
 from shmkv.inspect.doctor import Finding, Places, examine
 
 COLOURS = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
@@ -62,10 +61,8 @@ def _thorough(name: str) -> list[Finding]:
     """What a check of every invariant says, and whether there is a daemon: it needs none."""
     topic = f"store {name}"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with shmkv.open(name, readonly=True, mode=0o777) as store:
-                report, has = store.check(), "a" if store._daemon(False) else "no"
+        with look(name, os.geteuid(), lock_timeout=5.0) as store:
+            report, has = store.check(), "a" if store._daemon(False) else "no"
     except (shmkv.Error, OSError):
         return []  # its state was a finding already
     if report:

@@ -132,22 +132,7 @@ def restore_(
     back by shmkv.open(name, path=DIR) instead.
     """
     try:
-        options = config.judge(
-            name,
-            size=wanted,
-            max_size=None,
-            create="new",
-            mode=mode,
-            owner=owner,
-            readonly=False,
-            evict=None,
-            path=None,
-            journal=None,
-            on_mismatch="fail",
-            on_corrupt="fail",
-            lock_timeout=5.0,
-            daemon=False,
-        )
+        options = config.judge(name, size=wanted, create="new", mode=mode, owner=owner)
     except ValueError as error:
         refuse(str(error))
     uid = os.geteuid() if owner is None else owner

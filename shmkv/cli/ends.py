@@ -1,8 +1,8 @@
 """How a verb ends: whatever it raises becomes a line on standard error and an exit code.
 
 Owns: the exit codes of everything but usage: 1 a miss or no, 3 the store or the system refused, 130
-interrupted. A reader that goes away (`shmkv scan web | head`) ends the process by SIGPIPE, quietly,
-as it does any other tool.
+interrupted; and 2 for a variable of the environment that is wrong. A reader that goes away
+(`shmkv scan web | head`) ends the process by SIGPIPE, quietly, as it does any other tool.
 
 Promises: never a traceback, unless SHMKV_DEBUG=1 asks for the one of an internal error. What was
 printed before a failure is written out.
@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from shmkv.cli import output
 from shmkv.cli.output import Failure, Negative
+from shmkv.config import WrongVariable
 from shmkv.errors import Error
 
 
@@ -39,6 +40,9 @@ def settled(*passing: type[Exception]) -> Iterator[None]:
         if sys.stderr is not None and sys.stderr.isatty():
             output.tell(str(negative))
         sys.exit(1)
+    except WrongVariable as wrong:
+        output.tell(str(wrong))
+        raise SystemExit(2) from wrong
     except Exception as error:
         output.tell(_words(error))
         raise SystemExit(3) from error

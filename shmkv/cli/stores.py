@@ -14,7 +14,6 @@ import contextlib
 import datetime as dt
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from shmkv import config, segment
 from shmkv.cli import complete, output
 from shmkv.cli.call import exact_option, flag, json_option, owner_option, refuse, verb
 from shmkv.cli.output import size, tell
-from shmkv.cli.target import Call, missing, no, to_key
+from shmkv.cli.target import Call, look, missing, no, to_key
 
 COLUMNS = ("NAME", "OWNER", "SIZE", "USED", "ITEMS", "ATTACHED", "STATE")
 SIZES = {"size", "max_size"}  # of stats, besides bytes_*
@@ -72,10 +71,8 @@ def _listed(folder: Path, uid: int | None) -> list[dict[str, Any]]:
 
 
 def _items(name: str, uid: int) -> int:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with shmkv.open(name, owner=uid, readonly=True, mode=0o777, lock_timeout=0) as store:
-            return len(store)
+    with look(name, uid) as store:
+        return len(store)
 
 
 @click.command("ls", cls=click.Command)

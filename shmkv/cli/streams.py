@@ -20,7 +20,15 @@ import click
 
 import shmkv
 from shmkv.cli import output
-from shmkv.cli.call import exact_option, flag, json_option, refuse, verb
+from shmkv.cli.call import (
+    exact_option,
+    flag,
+    from_variable,
+    json_option,
+    refuse,
+    table_option,
+    verb,
+)
 from shmkv.cli.output import Failure, named, size, tell
 from shmkv.cli.target import Call, to_key
 from shmkv.types import Key
@@ -149,16 +157,17 @@ def _opened(path: str | None) -> Iterator[BinaryIO]:
     "[FILE]",
     flag("--skip-bad", help="Report lines that are no items and go on; then exit code 1."),
     flag("--create", help="Create the store if it does not exist."),
-    click.Option(["--size"], metavar="SIZE", help="Of a store to create: 256MiB, 1g; 64MiB."),
+    table_option("size", "Of a store to create: 256MiB, 1g; 64MiB."),
     json_option(),
 )
-def import_(call: Call, skip_bad: bool, create: bool, size: str | None, as_json: bool) -> None:
+def import_(call: Call, skip_bad: bool, create: bool, size: int | None, as_json: bool) -> None:
     """Store the items that `export` wrote, from FILE or standard input.
 
     Items replace those of the same key; those whose time has passed are left
     out. Prints how many lines were stored, expired, refused by the store and
     bad. A bad line ends it with its number and exit code 3.
     """
+    size = None if from_variable("size") else size
     if size is not None and not create:
         refuse("--size goes with --create: a store that exists keeps its size")
     given = call.take("[FILE]")
@@ -193,7 +202,7 @@ def _report(counts: object, as_json: bool) -> None:
         output.line(", ".join(f"{what} {count}" for what, count in found.items()))
 
 
-def _target(call: Call, create: bool, size: str | None) -> shmkv.Store:
+def _target(call: Call, create: bool, size: int | None) -> shmkv.Store:
     if not create:
         return call.open()
     try:

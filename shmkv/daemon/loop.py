@@ -12,8 +12,11 @@ Does not: know pages (`_csrc/work.c`), signals (`stop`), or where messages go (`
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from enum import Enum
 from typing import NamedTuple
 
@@ -49,21 +52,29 @@ class Result(NamedTuple):
     text: str
 
 
-def serve(task: Task, stop: Stop, told: Told) -> Result:
+def serve(
+    task: Task,
+    stop: Stop,
+    told: Told,
+    *,
+    beside: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+) -> Result:
     """Be the daemon of a store until told to stop, or the store is removed, or all fails.
 
     Without `task.standby` it ends at once where there is a daemon, and raises NotFound where there
-    is no store.
+    is no store. `beside` makes what is there while this process is the daemon: it is entered before
+    the first step and left before the store is let go; what it raises comes through.
     """
     held = _turn(task, stop, told)
     if isinstance(held, Result):
         return held
     try:
-        now = time.monotonic()
-        health = Health(held.store, now, summary_s=task.summary_s)
-        log.info("daemon of store %r: %s", task.name, health.line())
-        told.ready(f"daemon of store {task.name!r}")
-        result = _work(task, held, health, stop, told)
+        with beside():
+            now = time.monotonic()
+            health = Health(held.store, now, summary_s=task.summary_s)
+            log.info("daemon of store %r: %s", task.name, health.line())
+            told.ready(f"daemon of store {task.name!r}")
+            result = _work(task, held, health, stop, told)
     finally:
         told.stopping()
         held.store.close()

@@ -54,8 +54,10 @@ class Task:
                 mode=self.mode,
                 readonly=readonly,
                 create=False,
+                on_mismatch="attach",
                 lock_timeout=LOCK_TIMEOUT,
                 path=None if readonly else self.folder,
+                daemon=False,
             )
 
 

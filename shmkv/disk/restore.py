@@ -17,7 +17,7 @@ import os
 import warnings
 from typing import NamedTuple, TypeVar
 
-from shmkv import _core, segment
+from shmkv import _core, filling, segment
 from shmkv.config import GROWTH, SIZE_MAX, Options
 from shmkv.disk import chain, save
 from shmkv.disk.blocks import Reader, opened
@@ -61,7 +61,7 @@ def open_store(cls: type[StoreT], options: Options) -> StoreT:
         uid = os.geteuid() if options.owner is None else options.owner
 
         def patient() -> bool:
-            return segment.being_filled(options.name, uid)
+            return filling.going_on(options.name, uid)
 
         with folder.locked(max(options.lock_timeout, LOCK_S), patient=patient):
             return _under_lock(cls, folder, options)

@@ -163,6 +163,11 @@ def _shm_space(places: Places, mine: list[Found]) -> Iterator[Finding]:
         fix = f"docker run --shm-size={wanted.removesuffix('iB').lower()} ..."
     else:
         fix = f"sudo mount -o remount,size={wanted.removesuffix('iB').lower()} {places.shm}"
+    unattached = [one for one in mine if one.state == states.OK and not one.attached]
+    if (grow > free or free < (1 - TIGHT) * total) and unattached:
+        held = _about(sum(one.memory for one in unattached))
+        text = f"{len(unattached)} stores that no process is attached to hold {held} of it"
+        yield Finding("note", "shm", text, "shmkv gc --idle 1d --dry-run")
     if grow > free:
         text = f"{said}: the stores may still take {_about(grow)}; they will stop growing"
         yield Finding("problem", "shm", text, fix)
@@ -318,7 +323,7 @@ def _systemd(places: Places) -> Iterator[Finding]:
 
 def _store(one: Found) -> Iterator[Finding]:
     topic, name = f"store {one.name}", shlex.quote(one.name)
-    remove = f"shmkv rm --force -- {name}"
+    remove = f"shmkv gc -- {name}"
     if one.state != states.OK:
         fixes = {
             states.UNREADABLE: f"chmod 600 {shlex.quote(str(one.path))}",

@@ -133,7 +133,8 @@ def test_shm_of_a_container(machine: Machine) -> None:
 def test_shm_that_the_stores_will_fill(machine: Machine, image: bytes) -> None:
     machine.store(image)
     machine.total, machine.free = GIB, 4096
-    one = the(machine.ailments())
+    note, one = machine.ailments()
+    assert (note.severity, note.fix) == ("note", "shmkv gc --idle 1d --dry-run")
     assert one.severity == "problem"
     assert "stop growing" in one.text
     assert one.fix == f"sudo mount -o remount,size=3g {machine.shm}"
@@ -313,9 +314,9 @@ def test_systemd_that_does_not_matter(machine: Machine, uid: int, running: bool)
 @pytest.mark.parametrize(
     ("at", "code", "value", "severity", "fix"),
     [
-        (0, "Q", 0, "warning", "shmkv rm --force -- web"),
-        (0, "Q", 7, "problem", "shmkv rm --force -- web"),
-        (8, "I", 99, "problem", "shmkv rm --force -- web"),
+        (0, "Q", 0, "warning", "shmkv gc -- web"),
+        (0, "Q", 7, "problem", "shmkv gc -- web"),
+        (8, "I", 99, "problem", "shmkv gc -- web"),
         (104, "I", 3, "warning", "df -h /dev/shm"),
         (108, "I", 3, "problem", "shmkv check -s web"),
     ],

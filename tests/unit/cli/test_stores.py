@@ -239,7 +239,7 @@ def test_doctor_says_what_to_type(run: Run, tmp_path: Path) -> None:
     path.write_bytes(b"garbage")
     result = run("doctor", obj=places, code=1)
     assert "problem  store web: damaged: cut to 7 bytes\n" in result.stdout
-    assert "\n         shmkv rm --force -- web\n" in result.stdout
+    assert "\n         shmkv gc -- web\n" in result.stdout
     path.unlink()
     run("doctor", obj=places)
 

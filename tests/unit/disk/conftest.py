@@ -14,7 +14,7 @@ import pytest
 
 import shmkv
 from shmkv import launch
-from shmkv.config import Options, parse_size
+from shmkv.config import judge
 from shmkv.disk import bring_back
 from shmkv.disk.restore import Brought
 from tests.unit.disk.byhand import Hand
@@ -60,20 +60,7 @@ def bring(store_name: str) -> Callable[..., Brought]:
     """What `shmkv restore` does, of the store `store_name`."""
 
     def go(source: Path, size: str | None = None, **how: Any) -> Brought:
-        options = Options(
-            name=store_name,
-            size=None if size is None else parse_size(size),
-            max_size=None,
-            create="new",
-            mode=0o600,
-            owner=None,
-            readonly=False,
-            evict=how.pop("evict", None),
-            on_mismatch="fail",
-            on_corrupt="fail",
-            lock_timeout=1.0,
-            daemon=False,
-        )
+        options = judge(store_name, size=size, create="new", lock_timeout=1.0)
         return bring_back(str(source), shmkv.Store, options, **how)
 
     return go

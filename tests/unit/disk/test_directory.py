@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import shmkv
-from shmkv import segment
+from shmkv import filling, segment
 from shmkv.disk.directory import Directory
 from shmkv.disk.save import prune
 from tests.unit.disk.byhand import Hand
@@ -289,7 +289,7 @@ def test_others_wait_for_who_restores(
     threads = [threading.Thread(target=opened, kwargs={"path": hand.path})]
     threads[0].start()
     assert began.wait(10)
-    assert segment.being_filled(store_name, os.geteuid())
+    assert filling.going_on(store_name, os.geteuid())
     threads += [threading.Thread(target=opened, kwargs=how) for how in others]
     for thread in threads[1:]:
         thread.start()
@@ -300,7 +300,7 @@ def test_others_wait_for_who_restores(
     for thread in threads:
         thread.join(10)
     assert found == [{"a": 1}] * 6
-    assert not segment.being_filled(store_name, os.geteuid())
+    assert not filling.going_on(store_name, os.geteuid())
 
 
 def test_a_restorer_that_dies_leaves_nothing_in_the_way(
