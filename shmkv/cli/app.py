@@ -35,6 +35,9 @@ VERBS = {
     "metrics": "scraping",
     "replay": "replaying",
     "resize": "stores",
+    "snapshot": "disk",
+    "restore": "disk",
+    "verify": "disk",
     "rm": "stores",
     "gc": "collecting",
     "doctor": "checkup",
@@ -103,7 +106,7 @@ def cli() -> None:
     its store; but if A is the name of a store too, shmkv refuses to guess.
 
     Keys that begin with a dash come after `--`. Stores of other users need
-    --owner. No verb creates a store, but for `import --create`.
+    --owner. No verb creates a store, but for `import --create` and `restore`.
 
     Exit codes: 0 yes, found or done; 1 a miss or no; 2 usage; 3 the store or
     the system refused.
