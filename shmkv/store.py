@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+_JOURNALS = (None, "everysec", "always")
+
+
 class _Items(ItemsView[Key, Any]):
     """Pairs of a store; what goes while it is walked is left out."""
 
@@ -218,8 +221,10 @@ class Store(_core.Store, MutableMapping[Key, Any]):
 
         self._notice()
         numbers = self._stats()
-        created = numbers.pop("created_ms") / 1000
-        return Stats(**numbers, created=created)
+        created, saved = numbers.pop("created_ms") / 1000, numbers.pop("saved_ms") / 1000
+        journal = _JOURNALS[numbers.pop("journal_mode")]
+        numbers["journal_broken"] = bool(numbers["journal_broken"])
+        return Stats(**numbers, created=created, snapshot_time=saved or None, journal=journal)
 
     def resize(self, size: int | str) -> None:
         """Raise `size` while the store is in use, for all its processes at once.

@@ -62,6 +62,10 @@ typedef uint32_t kv_ref; /* place of an item in granules from the start of the s
 #define KV_OPT_ALWAYS  4u /* ... and a write returns when its change is on disk */
 #define KV_OPTIONS     7u /* all there are */
 
+static inline uint32_t kv_journal_mode(uint32_t options) { /* 0 none, 1 everysec, 2 always */
+    return !(options & KV_OPT_JOURNAL) ? 0 : options & KV_OPT_ALWAYS ? 2 : 1;
+}
+
 struct kv_config {
     uint64_t size;      /* bytes of the whole segment in use at creation, multiple of 4096 */
     uint64_t max_size;  /* file length: what `size` may be raised to */
@@ -106,7 +110,7 @@ struct kv_header {
         uint64_t started;   /* rounds begun */
         uint64_t done;      /* the last one on disk; its low half is a futex word */
         uint64_t place;     /* generation << 40 | bytes of whole rounds in its file; 0 = none */
-        uint64_t _pad;
+        uint64_t saved_ms;  /* wall clock: the last snapshot that is whole, journal or not */
         uint64_t looked_ms; /* segment clock: the last round ended */
         uint64_t synced_ms; /* what was committed before is on disk */
     } journal;

@@ -259,6 +259,16 @@ PyObject *disk_listen(struct py_store *self, PyObject *ms) {
     Py_RETURN_NONE;
 }
 
+/* A snapshot of the store is whole: everybody may know when. */
+PyObject *disk_saved(struct py_store *self, PyObject *wall_ms) {
+    struct py_op p;
+    unsigned long long ms = PyLong_AsUnsignedLongLong(wall_ms);
+    if ((ms == (unsigned long long)-1 && PyErr_Occurred()) || !op_begin_write(&p, self))
+        return NULL;
+    kv_store_rlx(&kv_header_of(p.op.h)->journal.saved_ms, (uint64_t)ms);
+    Py_RETURN_NONE;
+}
+
 PyObject *disk_state(struct py_store *self, PyObject *unused) {
     (void)unused;
     struct py_op p;
@@ -269,7 +279,7 @@ PyObject *disk_state(struct py_store *self, PyObject *unused) {
         Py_RETURN_NONE;
     journal_state(p.op.h, &t);
     return Py_BuildValue(
-        "{s:i,s:K,s:K,s:K,s:K,s:K,s:I,s:I,s:I}", "mode", p.op.h->options & KV_OPT_ALWAYS ? 2 : 1,
+        "{s:i,s:K,s:K,s:K,s:K,s:K,s:I,s:I,s:I}", "mode", (int)kv_journal_mode(p.op.h->options),
         "generation", (unsigned long long)t.generation, "bytes", (unsigned long long)t.bytes,
         "started", (unsigned long long)t.started, "done", (unsigned long long)t.done, "synced_ms",
         (unsigned long long)t.synced_ms, "broken", t.broken, "dirty", t.marks, "words", t.words);

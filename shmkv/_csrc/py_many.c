@@ -253,6 +253,10 @@ PyObject *whole_stats(struct py_store *self, PyObject *unused) {
         {"nospace", t.nospace},
         {"damage", t.damage},
         {"created_ms", t.created_ms},
+        {"saved_ms", t.saved_ms},
+        {"journal_mode", kv_journal_mode(p.op.h->options)},
+        {"journal_broken", t.journal.broken},
+        {"journal_pending", t.journal.marks},
     };
     PyObject *dict = DICT_OF(numbers), *ages = PyTuple_New(KV_QUEUES);
     for (Py_ssize_t q = 0; ages != NULL && q < (Py_ssize_t)KV_QUEUES; q++) {

@@ -469,6 +469,8 @@ static PyMethodDef store_methods[] = {
      "_journal_sync($self, /)\n--\n\nWhat was committed before is on disk: (entries, bytes)."},
     {"_journal_listen", PY_METHOD(disk_listen), METH_O,
      "_journal_listen($self, ms, /)\n--\n\nSleep until somebody wants a round, at most so long."},
+    {"_saved", PY_METHOD(disk_saved), METH_O,
+     "_saved($self, ms, /)\n--\n\nA snapshot is whole since then (wall clock)."},
     {"_journal_state", PY_METHOD(disk_state), METH_NOARGS,
      "_journal_state($self, /)\n--\n\nWhere the journal stands, as a dict; None without one."},
     {"_compact", PY_METHOD(whole_compact), METH_NOARGS,

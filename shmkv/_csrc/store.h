@@ -181,6 +181,8 @@ struct kv_stats {
     uint64_t stat[KV_STATS];
     uint32_t attached, rows, nospace, damage;
     uint64_t created_ms;
+    uint64_t saved_ms;               /* wall clock: the last snapshot; 0 = never */
+    struct kv_journal_state journal; /* zeros without one */
     uint64_t age_ms[KV_QUEUES]; /* of the oldest page of each queue, by its opening; 0 = no page */
 };
 void store_stats(struct kv_handle *h, struct kv_stats *out);

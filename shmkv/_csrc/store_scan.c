@@ -230,7 +230,8 @@ void store_stats(struct kv_handle *h, struct kv_stats *out) {
                           .rows = h->g.rows,
                           .nospace = kv_load_rlx(&head->nospace),
                           .damage = kv_load_rlx(&head->damage),
-                          .created_ms = head->created_ms};
+                          .created_ms = head->created_ms,
+                          .saved_ms = kv_load_rlx(&head->journal.saved_ms)};
     for (uint32_t r = 0; r < h->g.rows; r++) {
         struct kv_row *row = kv_row_at(h, r);
         uint32_t number = kv_load_acq(&row->number);
@@ -238,6 +239,8 @@ void store_stats(struct kv_handle *h, struct kv_stats *out) {
         for (uint32_t i = 0; i < KV_STATS; i++)
             out->stat[i] += kv_load_rlx(&row->stat[i]);
     }
+    if (h->options & KV_OPT_JOURNAL)
+        journal_state(h, &out->journal);
     uint64_t oldest[KV_QUEUES];
     memset(oldest, 0xFF, sizeof oldest);
     for (uint32_t i = 0, limit = arena_bases(h); i < limit;) {

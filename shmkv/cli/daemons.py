@@ -1,8 +1,8 @@
 """The verb daemon: the one process that works ahead for a store, in front or in the background.
 
-Owns: the options of that verb, where its lines of log go, what it has beside its work (metrics),
-and its exit codes: 0 it was told to stop, or there is a daemon already, or the store was removed; 3
-it had to give up.
+Owns: the options of that verb, where its lines of log go, what it has beside its work (metrics,
+saving), and its exit codes: 0 it was told to stop, or there is a daemon already, or the store was
+removed; 3 it had to give up.
 
 Promises: without --foreground the call returns when the daemon works, or says why it does not.
 
@@ -15,8 +15,9 @@ import contextlib
 import logging
 import logging.handlers
 import os
+import signal
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import click
 
@@ -28,11 +29,14 @@ from shmkv.cli.target import Call
 from shmkv.daemon.detach import Report, detach
 
 if TYPE_CHECKING:
+    from shmkv.daemon.saver import Rule
     from shmkv.metrics import Address
+    from shmkv.store import Store
 
 FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
-Beside = Callable[[], contextlib.AbstractContextManager[None]]
+Rules: TypeAlias = "tuple[Rule, ...] | None"
+Beside: TypeAlias = "Callable[[Store], contextlib.AbstractContextManager[None]]"
 
 
 def _address(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Address | None:
@@ -48,24 +52,69 @@ def _address(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     return found
 
 
-def _beside(task: daemon.Task, metrics: Address | None) -> Beside:
-    """What the daemon has beside its work: nothing, or its store's metrics."""
-    if metrics is None:
-        return contextlib.nullcontext
-    from shmkv.cli.scraping import room
+def _rules(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> Rules:
+    """When to save; None: nothing was said."""
+    if not texts:
+        return None
+    if texts == ("never",):
+        return ()
+    from shmkv.daemon.saver import Rule
+
+    try:
+        return tuple(Rule.parse(text) for text in texts)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+class Saving(NamedTuple):
+    """How a daemon that knows the store's directory saves."""
+
+    rules: Rules
+    keep: int
+    compression: str | None
+
+
+def _beside(task: daemon.Task, metrics: Address | None, saving: Saving) -> Beside:
+    """What the daemon has beside its work: its store's metrics, and saves."""
 
     @contextlib.contextmanager
-    def served() -> Iterator[None]:
+    def beside(store: Store) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            collector = room().StoreCollector(task.name, owner=task.owner)
-            try:
-                address = stack.enter_context(room().Endpoint(metrics, collector))
-            except OSError as error:
-                raise Failure(output.of_system(error)) from error
-            logging.getLogger("shmkv.daemon").info("metrics: %s", address)
+            if metrics is not None:
+                _serve_metrics(stack, task, metrics)
+            _serve_saves(stack, task, saving, store)
             yield
 
-    return served
+    return beside
+
+
+def _serve_metrics(stack: contextlib.ExitStack, task: daemon.Task, metrics: Address) -> None:
+    from shmkv.cli.scraping import room
+
+    collector = room().StoreCollector(task.name, owner=task.owner)
+    try:
+        address = stack.enter_context(room().Endpoint(metrics, collector))
+    except OSError as error:
+        raise Failure(output.of_system(error)) from error
+    logging.getLogger("shmkv.daemon").info("metrics: %s", address)
+
+
+def _serve_saves(
+    stack: contextlib.ExitStack, task: daemon.Task, saving: Saving, store: Store
+) -> None:
+    """By rules and on SIGUSR1, where the directory is known."""
+    if task.folder is None:
+        text = "SIGUSR1: nothing is saved without --path"
+        handler = lambda *_: logging.getLogger("shmkv.daemon").warning(text)  # noqa: E731
+    else:
+        from shmkv.daemon.saver import USUAL, Saver
+
+        rules = USUAL if saving.rules is None else saving.rules
+        saver = Saver(store, task.folder, rules, keep=saving.keep, compression=saving.compression)
+        stack.enter_context(saver.running())
+        handler = lambda *_: saver.ask()  # noqa: E731
+    before = signal.signal(signal.SIGUSR1, handler)
+    stack.callback(signal.signal, signal.SIGUSR1, before)
 
 
 @verb(
@@ -83,8 +132,24 @@ def _beside(task: daemon.Task, metrics: Address | None) -> Beside:
         ["--path"],
         type=click.Path(file_okay=False, resolve_path=True),
         metavar="DIR",
-        help="The store's directory: do its journal's work.",
+        help="The store's directory: write its journal there, and snapshots.",
     ),
+    click.Option(
+        ["--save"],
+        multiple=True,
+        callback=_rules,
+        metavar="RULE",
+        help='Save after so many seconds if so much was changed: "300 100"; or never. Often'
+        ' possible. ("3600 1", "300 100", "60 10000")',
+    ),
+    click.Option(
+        ["--keep"],
+        type=click.IntRange(min=1),
+        default=2,
+        metavar="N",
+        help="Snapshots to keep (2).",
+    ),
+    flag("--compress", help="Compress snapshots (zstd)."),
     click.Option(
         ["--summary"],
         type=DURATION,
@@ -105,6 +170,9 @@ def daemon_(
     standby: bool,
     log: str | None,
     path: str | None,
+    save: Rules,
+    keep: int,
+    compress: bool,
     summary: float,
     metrics: Address | None,
 ) -> None:
@@ -112,7 +180,8 @@ def daemon_(
 
     A store needs none, but with one its writers seldom have to free memory
     themselves. A store has one daemon; where there is one already, this ends
-    with exit code 0, or waits for its end with --standby. SIGTERM stops it.
+    with exit code 0, or waits for its end with --standby. SIGTERM stops it,
+    SIGUSR1 makes it save.
     """
     call.take("")
     if _has_one(call, standby):
@@ -126,16 +195,17 @@ def daemon_(
         summary_s=0.0 if summary == NEVER else summary,
         folder=path,
     )
+    beside = _beside(task, metrics, Saving(save, keep, "zstd" if compress else None))
     if foreground:
         _log_to(log)
         with daemon.stop_on_signals() as stop:
-            result = daemon.serve(task, stop, daemon.Told(), beside=_beside(task, metrics))
+            result = daemon.serve(task, stop, daemon.Told(), beside=beside)
         if result.end is daemon.End.FAILED:
             raise Failure(result.text)
         if result.end is daemon.End.TAKEN:  # between the look and the try
             output.line(result.text)
         return
-    word = detach(lambda report: _detached(task, log, _beside(task, metrics), report))
+    word = detach(lambda report: _detached(task, log, beside, report))
     if word.code != 0:
         raise Failure(word.text)
     output.line(f"{word.text}, process {word.pid}" if word.pid else word.text)

@@ -25,6 +25,7 @@ from shmkv.daemon.notify import Told
 from shmkv.daemon.stop import Stop
 from shmkv.daemon.turn import Held, Task, take
 from shmkv.errors import Busy, Corrupt, Error, NotFound, PersistError
+from shmkv.store import Store
 
 STEP_MS = 10
 PAUSE_MIN, PAUSE_MAX = 0.001, 0.25  # seconds
@@ -57,19 +58,19 @@ def serve(
     stop: Stop,
     told: Told,
     *,
-    beside: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+    beside: Callable[[Store], AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Result:
     """Be the daemon of a store until told to stop, or the store is removed, or all fails.
 
     Without `task.standby` it ends at once where there is a daemon, and raises NotFound where there
-    is no store. `beside` makes what is there while this process is the daemon: it is entered before
-    the first step and left before the store is let go; what it raises comes through.
+    is no store. `beside(store)` makes what is there while this process is the daemon: it is entered
+    before the first step and left before the store is let go; what it raises comes through.
     """
     held = _turn(task, stop, told)
     if isinstance(held, Result):
         return held
     try:
-        with beside():
+        with beside(held.store):
             now = time.monotonic()
             health = Health(held.store, now, summary_s=task.summary_s)
             log.info("daemon of store %r: %s", task.name, health.line())

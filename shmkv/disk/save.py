@@ -64,6 +64,7 @@ def save(
             _publish(dir_fd, part, name, os.path.join(folder, name))
     finally:
         os.close(dir_fd)
+    _told(store)
     return Path(folder, name)
 
 
@@ -117,9 +118,16 @@ def save_in(
         if state is not None:
             store._journal_sync()
         _publish(directory.fd, part, name, directory.at(name))
+    _told(store)
     with contextlib.suppress(PersistError):  # it is saved; what is too much goes another time
         prune(directory, keep)
     return Path(directory.at(name))
+
+
+def _told(store: _core.Store) -> None:
+    """Whoever looks at the store may know when it was saved."""
+    if not store.readonly:
+        store._saved(now_ms())
 
 
 def begin_of(store: _core.Store, generation: int, *, journal: bool) -> Begin:

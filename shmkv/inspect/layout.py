@@ -200,6 +200,7 @@ JOURNAL = Record(
         "started": (16, "Q"),
         "done": (24, "Q"),
         "place": (32, "Q"),
+        "saved_ms": (40, "Q"),
         "looked_ms": (48, "Q"),
         "synced_ms": (56, "Q"),
     },

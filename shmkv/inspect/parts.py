@@ -34,6 +34,7 @@ class Journal(NamedTuple):
     started: int
     done: int
     place: int  # generation << 40 | bytes of whole rounds in its file
+    saved_ms: int
     looked_ms: int
     synced_ms: int
 

@@ -82,6 +82,14 @@ class Stats:
     """How often the system refused memory below `size`."""
     damage: int
     """How often damaged bytes were met and cut out."""
+    journal: str | None
+    """"everysec", "always", or None: the store has none."""
+    journal_broken: bool
+    """Changes went unlogged: what is on disk is exact again after the next snapshot."""
+    journal_pending: int
+    """Keys changed and not yet in the journal's file."""
+    snapshot_time: float | None
+    """Unix time of the last snapshot that is whole, seconds; None: there was none."""
     created: float
     """Unix time of creation, seconds."""
     ages: tuple[float | None, ...]

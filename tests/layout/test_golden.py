@@ -75,6 +75,7 @@ GOLDEN = {
     "kv_journal.started": 16,
     "kv_journal.done": 24,
     "kv_journal.place": 32,
+    "kv_journal.saved_ms": 40,
     "kv_journal.looked_ms": 48,
     "kv_journal.synced_ms": 56,
     "kv_row": 512,

@@ -34,6 +34,7 @@ def attributes(store: shmkv.Store) -> None:
     assert_type(store.closed, bool)
     store.resize("512MiB")
     store.resize(1 << 30)
+    store.snapshot("backup.shmkv", compression="zstd")
     store.close()
 
 
