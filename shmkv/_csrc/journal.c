@@ -190,7 +190,7 @@ static kv_status read_class(struct kv_op *op, uint32_t s, uint64_t class, uint64
     to += 9;
     for (uint32_t i = 0; i < n; i++) {
         struct kv_image image;
-        if (!image_of(&image, h, &slot[i], wall))
+        if (!image_make(&image, h, &slot[i], wall))
             return KV_CORRUPT;
         image_copy(&image, 0, to, image_bytes(&image));
         to += image_bytes(&image);

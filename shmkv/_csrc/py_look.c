@@ -36,14 +36,13 @@ PyObject *look_rows(struct py_store *self, PyObject *unused) {
         if (number == 0)
             continue;
         PyObject *counters = counters_of(row);
-        PyObject *one =
-            counters == NULL
-                ? NULL
-                : Py_BuildValue("(IIIKKKON)", r, number, kv_load_rlx(&row->pid),
-                                (unsigned long long)kv_load_rlx(&row->pid_start),
-                                (unsigned long long)kv_load_rlx(&row->pid_namespace),
-                                (unsigned long long)kv_load_rlx(&row->attached_ms),
-                                row_alive(h, number) ? Py_True : Py_False, counters);
+        PyObject *one = counters == NULL
+                            ? NULL
+                            : Py_BuildValue("(IIIKKKON)", r, number, kv_load_rlx(&row->pid),
+                                            (unsigned long long)kv_load_rlx(&row->pid_start),
+                                            (unsigned long long)kv_load_rlx(&row->pid_namespace),
+                                            (unsigned long long)kv_load_rlx(&row->attached_ms),
+                                            row_alive(h, number) ? Py_True : Py_False, counters);
         if (!append_taken(list, one))
             Py_CLEAR(list);
     }
@@ -65,10 +64,10 @@ PyObject *look_memory(struct py_store *self, PyObject *unused) {
         uint32_t queue = i / (KV_INTERIOR + 1), state = i % (KV_INTERIOR + 1);
         const struct kv_part *part = &m.part[queue][state];
         if (part->bytes != 0 &&
-            !append_taken(list, Py_BuildValue("(IIKKK)", queue, state,
-                                              (unsigned long long)part->bytes,
-                                              (unsigned long long)part->filled,
-                                              (unsigned long long)part->garbage)))
+            !append_taken(list,
+                          Py_BuildValue("(IIKKK)", queue, state, (unsigned long long)part->bytes,
+                                        (unsigned long long)part->filled,
+                                        (unsigned long long)part->garbage)))
             Py_CLEAR(list);
     }
     return list;
@@ -141,8 +140,8 @@ static bool heat_keep(void *arg, const void *key, uint32_t len, bool is_str,
     if (heat->count == heat->room)
         heat_cut(heat);
     struct hot *one = &heat->found[heat->count];
-    *one = (struct hot){store_age_ms(heat->h, meta), meta->bytes, malloc(len), len, meta->heat,
-                        is_str};
+    *one = (struct hot){
+        store_age_ms(heat->h, meta), meta->bytes, malloc(len), len, meta->heat, is_str};
     if (one->key == NULL)
         return false;
     memcpy(one->key, key, len);
