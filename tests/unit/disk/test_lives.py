@@ -36,7 +36,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 @pytest.fixture
 def led(
     start: Start, folder: Path, open_store: Opener
-) -> Iterator[Callable[[shmkv.Store], subprocess.Popen[bytes]]]:
+) -> Callable[[shmkv.Store], subprocess.Popen[bytes]]:
     """Start a daemon that leads rounds for a store."""
 
     def begin(store: shmkv.Store) -> subprocess.Popen[bytes]:
