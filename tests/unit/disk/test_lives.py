@@ -58,7 +58,7 @@ def test_a_daemon_writes_for_who_does_not_know_the_directory(
     name = store.name
     store.close()
     store = open_store(name, create=False, lock_timeout=0.2)
-    with pytest.raises(shmkv.PersistError, match="nobody who knows its directory"):
+    with pytest.raises(shmkv.PersistError, match=r"^store .* nobody who knows its directory"):
         store["a"] = 1
     daemon = led(store)
     store["a"] = 2
@@ -127,7 +127,10 @@ def test_acknowledged_writes_survive_everybody(
             for writer in writers:
                 os.kill(writer.pid, signal.SIGKILL)
         for who, writer in enumerate(writers):
-            rest, _ = writer.communicate(timeout=SECONDS)
+            assert writer.stdout is not None
+            with writer.stdout as said:
+                rest = said.read()  # to its end: the process is dead
+            writer.wait(SECONDS)
             whole = rest.rpartition(b"\n")[0].split()
             acknowledged[who] = int(whole[-1]) if whole else acknowledged[who]
         store = reborn(store, path=folder)
