@@ -267,24 +267,18 @@ class Store(_core.Store, MutableMapping[Key, Any]):
         return Report(ok=counts["problem_count"] == 0, problems=tuple(problems), **counts)
 
     def snapshot(
-        self,
-        path: config.Path | None = None,
-        *,
-        compression: str | None = None,
-        keep: int = 2,
+        self, path: config.Path | None = None, *, compression: str | None = None, keep: int = 2
     ) -> Path:
         """Save everything, while others work, and return the file's path.
 
         path: a file; None: the store's directory (`open(path=...)`), where the last `keep`
-        snapshots stay, with the journals that they need.
-        compression: "zstd" (the package zstandard: `pip install 'shmkv[zstd]'`).
-
-        Every item is saved as it was at some moment meanwhile, with its deadline. The file appears
-        when it is whole and on disk. Raises PersistError; what was there before is then as it was.
+        snapshots stay, with their journals. compression: "zstd" (`pip install 'shmkv[zstd]'`).
+        Every item is as it was at some moment meanwhile. The file appears when it is whole and on
+        disk. Raises PersistError; what was there before is then as it was.
         """
-        from shmkv import disk
+        from shmkv.disk.save import snapshot
 
-        return disk.snapshot(self, path, self._options["path"], compression, keep)
+        return snapshot(self, path, self._options["path"], compression, keep)
 
 
 def _matcher(pattern: str) -> Callable[[Key], bool]:

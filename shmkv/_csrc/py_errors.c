@@ -111,7 +111,9 @@ static PyObject *raise_persist(struct py_store *self, const struct kv_op *op) {
     PyObject *text = PyUnicode_FromFormat(
         "store '%U': its journal could not be written: %s. The change is in memory, not on disk",
         self->name, what);
-    PyObject *args = text == NULL ? NULL : Py_BuildValue("(iO)", number, text);
+    PyObject *args = NULL;
+    if (text != NULL)
+        args = number != 0 ? Py_BuildValue("(iO)", number, text) : Py_BuildValue("(O)", text);
     if (args != NULL)
         PyErr_SetObject(self->state->error[KV_PERSIST], args);
     Py_XDECREF(args);

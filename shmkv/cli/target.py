@@ -5,8 +5,8 @@ words for a store that is not there.
 
 Promises: how arguments are read depends on their number, on -s and on SHMKV_STORE; where that
 leaves two readings and the first argument names a store, the call is refused. A store is never
-created but by `import --create`. Verbs that only look open read-only: they need no row and change
-nothing.
+created but by `import --create` and `restore`. Verbs that only look open read-only: they need no
+row and change nothing.
 
 Does not: know click, which takes longer to import than a `get` takes in all (`call` does).
 """

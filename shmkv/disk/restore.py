@@ -98,6 +98,7 @@ def _joined(store: StoreT, folder: Directory, options: Options) -> StoreT:
         if state is not None:
             _is_its_folder(store, folder, state["generation"])
             store._journal_open(folder.fd)
+        _is_nobody_elses(store, folder)
     except BaseException:
         store.close()
         raise
@@ -116,6 +117,22 @@ def _is_its_folder(store: _core.Store, folder: Directory, generation: int) -> No
             f"store {store.name!r} writes its journal elsewhere: {folder.path} has no {name} of it."
             " Open it with the path= it was created with, or without"
         )
+
+
+def _is_nobody_elses(store: _core.Store, folder: Directory) -> None:
+    """The newest snapshot that can be read must be of this store: the next one lies beside it."""
+    for number in reversed(folder.files().snapshots):
+        try:
+            with folder.reader(snapshot_name(number)) as reader:
+                name = reader.begin.name
+        except Damaged:
+            continue
+        if name != store.name:
+            raise PersistError(
+                f"{folder.path} belongs to the store {name!r}, not to {store.name!r}: a store needs"
+                " a directory of its own"
+            )
+        return
 
 
 class _Choice:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 from typing import Any, assert_type
 
 import shmkv
@@ -19,6 +20,8 @@ def opening() -> None:
         assert_type(store, shmkv.Store)
     shmkv.open("web", size=1 << 22, create=False, mode=0o640, owner=33, readonly=True)
     shmkv.open("web", create="new", evict=False, codec="safe", path=None, journal=None)
+    shmkv.open("web", path=Path("directory"), journal="everysec")
+    shmkv.open("web", path="directory", journal="always")
     shmkv.open("web", on_mismatch="attach", on_corrupt="fail", lock_timeout=0.5)
     shmkv.unlink("web")
     shmkv.unlink("web", missing_ok=True, owner=33)
@@ -32,6 +35,9 @@ def attributes(store: shmkv.Store) -> None:
     assert_type(store.evict, bool)
     assert_type(store.readonly, bool)
     assert_type(store.closed, bool)
+    assert_type(store.snapshot(), Path)
+    store.snapshot("backup.shmkv", compression="zstd")
+    store.snapshot(Path("backup.shmkv"), keep=3)
     store.resize("512MiB")
     store.resize(1 << 30)
     store.snapshot("backup.shmkv", compression="zstd")

@@ -79,8 +79,12 @@ def test_another_stores_directory(
     before = Hand(folder).seen()
     with pytest.raises(shmkv.PersistError, match=f"belongs to the store {store_name!r}"):
         open_store(other, path=folder)
-    assert Hand(folder).seen() == before
     assert other not in shmkv.names()
+    open_store(other)["b"] = 1
+    for how in ({}, {"readonly": True}):
+        with pytest.raises(shmkv.PersistError, match=f"belongs to the store {store_name!r}"):
+            open_store(other, path=folder, **how)
+    assert Hand(folder).seen() == before
 
 
 def test_the_wrong_directory_of_a_store_with_a_journal(

@@ -83,9 +83,8 @@ def test_replacing(run: Run, filled: shmkv.Store, tmp_path: Path) -> None:
     assert "is damaged at byte" in said
     with shmkv.open(filled.name, create=False) as store:
         assert store["k0"] == "changed"
-    names = shmkv.names()
     run("restore", "--replace", str(path), filled.name)
-    assert shmkv.names() == names
+    assert [name for name in shmkv.names() if filled.name in name] == [filled.name]
     with shmkv.open(filled.name, create=False) as store:
         assert store["k0"] == 0
     assert filled["k0"] == "changed"  # who has the old one goes on with it
