@@ -3,7 +3,7 @@
 Owns: `Making`, and the byte of the segment's file that who fills it holds, so that others know what
 they wait for: a lock of the kernel, which ends with the process.
 
-Does not: know files on disk (`disk`), or create segments (`segment`).
+Does not: know files on disk (`persist`), or create segments (`segment`).
 """
 
 from __future__ import annotations

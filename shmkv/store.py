@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-_JOURNALS = (None, "everysec", "always")
-
-
 class _Items(ItemsView[Key, Any]):
     """Pairs of a store; what goes while it is walked is left out."""
 
@@ -220,11 +217,7 @@ class Store(_core.Store, MutableMapping[Key, Any]):
         from shmkv.types.results import Stats
 
         self._notice()
-        numbers = self._stats()
-        created, saved = numbers.pop("created_ms") / 1000, numbers.pop("saved_ms") / 1000
-        journal = _JOURNALS[numbers.pop("journal_mode")]
-        numbers["journal_broken"] = bool(numbers["journal_broken"])
-        return Stats(**numbers, created=created, snapshot_time=saved or None, journal=journal)
+        return Stats.of(self._stats())
 
     def resize(self, size: int | str) -> None:
         """Raise `size` while the store is in use, for all its processes at once.
@@ -276,7 +269,7 @@ class Store(_core.Store, MutableMapping[Key, Any]):
         Every item is as it was at some moment meanwhile. The file appears when it is whole and on
         disk. Raises PersistError; what was there before is then as it was.
         """
-        from shmkv.disk.save import snapshot
+        from shmkv.persist.save import snapshot
 
         return snapshot(self, path, self._options["path"], compression, keep)
 
@@ -369,9 +362,9 @@ def open(
     if options.path is None:
         store = segment.attach(Store, options)
     else:
-        from shmkv import disk
+        from shmkv import persist
 
-        store = disk.open_store(Store, options)
+        store = persist.open_store(Store, options)
     store._codec = encoder
     store._options = _handed_on(store, options)
     log.opened(store, options.readonly)

@@ -1,6 +1,6 @@
 /* journal.h: what changed since the last save, on disk: marks in the segment, rounds to a file.
  *
- * Owns the marks, the journal's line of the header, and rounds (shmkv/disk/README.md, "The
+ * Owns the marks, the journal's line of the header, and rounds (shmkv/persist/README.md, "The
  * journal"). A journal of states: a write marks the class of its key; a round reads what the marked
  * classes hold now and appends that. Marks are made under the lock of the key's stripe and before
  * the commit; a round claims a mark under the same lock, so every write that made it has committed

@@ -1,7 +1,7 @@
-/* py_disk.c: records out and in, and the journal's controls, for shmkv/disk.
+/* py_disk.c: records out and in, and the journal's controls, for shmkv/persist.
  *
- * Blocks are made and read in Python (disk/format.py), a megabyte at a time; what is in them passes
- * here, without the GIL. */
+ * Blocks are made and read in Python (persist/format.py), a megabyte at a time; what is in them
+ * passes here, without the GIL. */
 #include <errno.h>
 
 #include "py_glue.h"

@@ -5,7 +5,7 @@ Owns: their options, what they print, and a bar of progress where a person watch
 Promises: `restore` overwrites a store only with --replace, and then when the new one is complete;
 `verify` changes nothing and needs no store.
 
-Does not: know files or blocks (`shmkv/disk`).
+Does not: know files or blocks (`shmkv/persist`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from shmkv.cli import output
 from shmkv.cli.call import Mode, exact_option, flag, json_option, owner_option, refuse, verb
 from shmkv.cli.output import Failure, size, tell
 from shmkv.cli.target import MODE, Call
-from shmkv.disk import bring_back, save
-from shmkv.disk import verify as examine
-from shmkv.disk.directory import Directory
-from shmkv.disk.save import KEEP, Progress
-from shmkv.disk.verify import File, Verdict
+from shmkv.persist import bring_back, save
+from shmkv.persist import verify as examine
+from shmkv.persist.directory import Directory
+from shmkv.persist.save import KEEP, Progress
+from shmkv.persist.verify import File, Verdict
 
 
 @contextlib.contextmanager

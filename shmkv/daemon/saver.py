@@ -7,7 +7,7 @@ within a moment: what was there before is as it was. What fails is logged and tr
 pauses that grow. A journal is never longer than twice the snapshot it goes on after, or 64 MiB,
 for longer than a save takes.
 
-Does not: write files (`disk`), or hear signals: `ask` may be called by their handlers.
+Does not: write files (`persist`), or hear signals: `ask` may be called by their handlers.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from shmkv import disk
+from shmkv import persist
 from shmkv.config import show_size
-from shmkv.disk.directory import Directory, journal_name, snapshot_name
 from shmkv.errors import Error
+from shmkv.persist.directory import Directory, journal_name, snapshot_name
 from shmkv.store import Store
 
 LOOK_S = 0.25
@@ -146,7 +146,7 @@ class Saver:
 
     def _save(self, now: float, directory: Directory, why: str) -> None:
         changes, self._asked = self._changes(), False
-        path = disk.save(
+        path = persist.save(
             self._store,
             directory,
             compression=self._compression,

@@ -10,6 +10,9 @@ import dataclasses
 from typing import Any
 
 
+_JOURNALS = (None, "everysec", "always")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stats:
     """Totals of a store since it was created, of all processes together.
@@ -95,6 +98,16 @@ class Stats:
     ages: tuple[float | None, ...]
     """Seconds since the oldest page of each queue was opened: the small queue, then the main ones
     from small items to large; None where a queue has no page."""
+
+    @classmethod
+    def of(cls, numbers: dict[str, Any]) -> Stats:
+        """From what the core counts."""
+        fields = dict(numbers)
+        fields["created"] = fields.pop("created_ms") / 1000
+        fields["snapshot_time"] = fields.pop("saved_ms") / 1000 or None
+        fields["journal"] = _JOURNALS[fields.pop("journal_mode")]
+        fields["journal_broken"] = bool(fields["journal_broken"])
+        return cls(**fields)
 
     @property
     def copied_per_byte(self) -> float:

@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shmkv import _core
-from shmkv.disk import blocks, format
-from shmkv.disk.blocks import Writer
-from shmkv.disk.directory import Directory, journal_name, part_name, snapshot_name
-from shmkv.disk.format import Begin, End, Flag, Kind, What
-from shmkv.disk.trouble import Damaged, refused
 from shmkv.errors import PersistError, ReadOnly
+from shmkv.persist import blocks, format
+from shmkv.persist.blocks import Writer
+from shmkv.persist.directory import Directory, journal_name, part_name, snapshot_name
+from shmkv.persist.format import Begin, End, Flag, Kind, What
+from shmkv.persist.trouble import Damaged, refused
 
 if TYPE_CHECKING:
-    from shmkv.disk.packing import Packer
+    from shmkv.persist.packing import Packer
 
 KEEP = 2  # snapshots
 TRIES = 100  # names, while others save at the same time
@@ -149,7 +149,7 @@ def _packer(compression: str | None) -> Packer | None:
     if compression != "zstd":
         raise ValueError(f'compression={compression!r:.60} is not None or "zstd"')
     try:
-        from shmkv.disk.packing import Packer
+        from shmkv.persist.packing import Packer
     except ImportError:
         raise PersistError(
             "compression takes the package zstandard: pip install 'shmkv[zstd]'"

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shmkv import _core
-from shmkv.disk import format, items
-from shmkv.disk.blocks import Writer
-from shmkv.disk.format import ALONE, EMPTY, Begin, End, Flag, Kind, What
+from shmkv.persist import format, items
+from shmkv.persist.blocks import Writer
+from shmkv.persist.format import ALONE, EMPTY, Begin, End, Flag, Kind, What
 
 SEED = 0x5EED
 SIZE = 4 << 20

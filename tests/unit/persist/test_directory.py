@@ -13,10 +13,10 @@ import pytest
 
 import shmkv
 from shmkv import filling, segment
-from shmkv.disk.directory import Directory
-from shmkv.disk.save import prune
-from tests.unit.disk.byhand import Hand
-from tests.unit.disk.conftest import Opener
+from shmkv.persist.directory import Directory
+from shmkv.persist.save import prune
+from tests.unit.persist.byhand import Hand
+from tests.unit.persist.conftest import Opener
 
 
 def test_a_new_directory_is_its_users_alone(folder: Path, open_store: Opener) -> None:
@@ -344,5 +344,5 @@ def test_importing_knows_nothing_of_it(folder: Path) -> None:
     import subprocess
     import sys
 
-    words = "import sys, shmkv; sys.exit(any(m.startswith('shmkv.disk') for m in sys.modules))"
+    words = "import sys, shmkv; sys.exit(any(m.startswith('shmkv.persist') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", words], timeout=30).returncode == 0

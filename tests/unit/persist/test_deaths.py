@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import shmkv
-from shmkv.disk import verify
-from tests.unit.disk.byhand import ALONE, Hand
-from tests.unit.disk.conftest import Opener
+from shmkv.persist import verify
+from tests.unit.persist.byhand import ALONE, Hand
+from tests.unit.persist.conftest import Opener
 
 CALLS = ["open", "writev", "fsync", "rename", "unlink", "preadv", "pread", "fstat", "listdir"]
 CALLS += ["mkdir", "pwrite", "ftruncate"]

@@ -13,8 +13,8 @@ import pytest
 
 import shmkv
 from tests.unit.cli.conftest import Run, finished, run, start
-from tests.unit.disk.byhand import Hand
-from tests.unit.disk.conftest import Opener
+from tests.unit.persist.byhand import Hand
+from tests.unit.persist.conftest import Opener
 
 __all__ = ["finished", "run", "start"]  # fixtures of the command line
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import shmkv
-from shmkv.disk import verify
-from shmkv.disk.restore import Brought
-from tests.disk.content import CHANGES, DEADLINE, FIXTURES, LONG, VALUES
+from shmkv.persist import verify
+from shmkv.persist.restore import Brought
+from tests.persist.content import CHANGES, DEADLINE, FIXTURES, LONG, VALUES
 from tests.unit.codec_values import same
-from tests.unit.disk.conftest import Opener
+from tests.unit.persist.conftest import Opener
 
 VERSIONS = sorted(one.name for one in FIXTURES.iterdir())
 

@@ -20,11 +20,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from shmkv.disk import blocks
-from shmkv.disk.blocks import Reader
-from shmkv.disk.format import MAGIC
-from shmkv.disk.trouble import refused
 from shmkv.errors import Busy, PersistError
+from shmkv.persist import blocks
+from shmkv.persist.blocks import Reader
+from shmkv.persist.format import MAGIC
+from shmkv.persist.trouble import refused
 
 LOCK = "lock"
 PAUSE = 0.01  # seconds between tries for the lock

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from shmkv.disk import chain
-from shmkv.disk.chain import Plan
-from shmkv.disk.directory import Directory
 from shmkv.errors import PersistError
-from tests.unit.disk.byhand import ALONE, Hand
+from shmkv.persist import chain
+from shmkv.persist.chain import Plan
+from shmkv.persist.directory import Directory
+from tests.unit.persist.byhand import ALONE, Hand
 
 JOURNALED = 3
 

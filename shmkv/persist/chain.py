@@ -15,12 +15,12 @@ import os
 from collections.abc import Collection
 from typing import NamedTuple
 
-from shmkv.disk import directory as names
-from shmkv.disk.blocks import Reader
-from shmkv.disk.directory import Directory
-from shmkv.disk.format import ALONE, EMPTY, HEAD_MOST, OPT_JOURNAL, Begin, Flag, What
-from shmkv.disk.trouble import Damaged
 from shmkv.errors import PersistError
+from shmkv.persist import directory as names
+from shmkv.persist.blocks import Reader
+from shmkv.persist.directory import Directory
+from shmkv.persist.format import ALONE, EMPTY, HEAD_MOST, OPT_JOURNAL, Begin, Flag, What
+from shmkv.persist.trouble import Damaged
 
 _SHIFT = 40  # `previous`: a generation, and below it a length
 _LENGTH = (1 << _SHIFT) - 1

@@ -1,4 +1,4 @@
-"""What the files in fixtures hold, and the program that wrote them: python -m tests.disk.content.
+"""What the files in fixtures hold, and who wrote them: python -m tests.persist.content.
 
 Owns: `VALUES`, which never change once a version was written; a new version adds a folder of its
 own. Values have every type; one is long enough to lie in pieces (in the packed file only).

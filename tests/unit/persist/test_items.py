@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from shmkv.disk import items
-from shmkv.disk.items import ItemError
+from shmkv.persist import items
+from shmkv.persist.items import ItemError
 
 ONE = items.pack_item(
     "k\u00e9y", items.STR, "v\u00e4lue".encode(), deadline=77, counter=3, main=True

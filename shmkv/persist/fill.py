@@ -17,12 +17,12 @@ from typing import NamedTuple, TypeAlias
 
 from shmkv import _core
 from shmkv.config import show_size
-from shmkv.disk import chain
-from shmkv.disk.blocks import Reader
-from shmkv.disk.format import Flag, Kind
-from shmkv.disk.save import Progress
-from shmkv.disk.trouble import Damaged
 from shmkv.errors import Full, PersistError, TooLarge
+from shmkv.persist import chain
+from shmkv.persist.blocks import Reader
+from shmkv.persist.format import Flag, Kind
+from shmkv.persist.save import Progress
+from shmkv.persist.trouble import Damaged
 
 Payload: TypeAlias = memoryview | bytearray
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 import shmkv
-from shmkv.disk import format, items, verify
-from shmkv.disk.blocks import Reader
-from shmkv.disk.verify import File, verify_file
-from tests.unit.disk.byhand import Hand, begin, journal, key_class, number, snapshot, state
-from tests.unit.disk.conftest import Opener
+from shmkv.persist import format, items, verify
+from shmkv.persist.blocks import Reader
+from shmkv.persist.verify import File, verify_file
+from tests.unit.persist.byhand import Hand, begin, journal, key_class, number, snapshot, state
+from tests.unit.persist.conftest import Opener
 
 ITEMS = {f"key-{i:04d}": i for i in range(200)}
 ROUNDS = [{f"key-{i:04d}": 1000 * r + i for i in range(r, 200, 13)} for r in range(4)]

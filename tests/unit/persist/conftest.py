@@ -15,9 +15,9 @@ import pytest
 import shmkv
 from shmkv import launch
 from shmkv.config import judge
-from shmkv.disk import bring_back
-from shmkv.disk.restore import Brought
-from tests.unit.disk.byhand import Hand
+from shmkv.persist import bring_back
+from shmkv.persist.restore import Brought
+from tests.unit.persist.byhand import Hand
 
 Opener = Callable[..., shmkv.Store]
 

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from shmkv.disk.format import Bytes
+from shmkv.persist.format import Bytes
 
 KEY_STR, DEADLINE, COUNTER, MAIN = 0x01, 0x02, 0x0C, 0x10
 FLAGS = KEY_STR | DEADLINE | COUNTER | MAIN

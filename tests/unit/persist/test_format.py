@@ -7,8 +7,8 @@ import struct
 import pytest
 import xxhash
 
-from shmkv.disk import format
-from shmkv.disk.format import Begin, End, File, Foreign, FormatError, Kind, What
+from shmkv.persist import format
+from shmkv.persist.format import Begin, End, File, Foreign, FormatError, Kind, What
 
 ID = 0x1122334455667788
 FILE = format.pack_file(File(What.SNAPSHOT, ID))

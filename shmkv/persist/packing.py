@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zstandard
 
-from shmkv.disk.format import Bytes, FormatError
+from shmkv.persist.format import Bytes, FormatError
 
 LEVEL = 3
 _WINDOW = 2 << 20

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import shmkv
-from shmkv.disk import verify
-from shmkv.disk.restore import Brought
-from shmkv.disk.save import save
+from shmkv.persist import verify
+from shmkv.persist.restore import Brought
+from shmkv.persist.save import save
 from tests.conftest import Clock
 from tests.unit.codec_values import CONTAINERS, SCALARS, same
-from tests.unit.disk.conftest import Opener
+from tests.unit.persist.conftest import Opener
 
 MIB = 1 << 20
 

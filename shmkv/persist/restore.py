@@ -19,12 +19,13 @@ from typing import NamedTuple, TypeVar
 
 from shmkv import _core, filling, segment
 from shmkv.config import GROWTH, SIZE_MAX, Options
-from shmkv.disk import chain, save
-from shmkv.disk.blocks import Reader, opened
-from shmkv.disk.chain import Plan
-from shmkv.disk.directory import Directory, journal_name, snapshot_name
-from shmkv.disk.fill import Fill
-from shmkv.disk.format import (
+from shmkv.errors import Mismatch, NotFound, PersistError
+from shmkv.persist import chain, save
+from shmkv.persist.blocks import Reader, opened
+from shmkv.persist.chain import Plan
+from shmkv.persist.directory import Directory, journal_name, snapshot_name
+from shmkv.persist.fill import Fill
+from shmkv.persist.format import (
     ALONE,
     EMPTY,
     OPT_ALWAYS,
@@ -33,9 +34,8 @@ from shmkv.disk.format import (
     Begin,
     What,
 )
-from shmkv.disk.save import Progress
-from shmkv.disk.trouble import Damaged, refused
-from shmkv.errors import Mismatch, NotFound, PersistError
+from shmkv.persist.save import Progress
+from shmkv.persist.trouble import Damaged, refused
 
 StoreT = TypeVar("StoreT", bound=_core.Store)
 LOCK_S = 5.0  # at least, to wait for the directory: the daemon of a removed store ends within

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 import shmkv
-from shmkv.disk import verify
+from shmkv.persist import verify
 from tests.unit.cli.conftest import Start, start
-from tests.unit.disk.conftest import Opener
+from tests.unit.persist.conftest import Opener
 
 __all__ = ["start"]
 SECONDS = 30.0

@@ -4,9 +4,9 @@ README.md is the contract: files, directory, generations. Nothing here is import
 names a directory or a file: `import shmkv` knows nothing of it.
 """
 
-from shmkv.disk.restore import bring_back, open_store
-from shmkv.disk.save import save, snapshot
-from shmkv.disk.trouble import Damaged
-from shmkv.disk.verify import Verdict, verify
+from shmkv.persist.restore import bring_back, open_store
+from shmkv.persist.save import save, snapshot
+from shmkv.persist.trouble import Damaged
+from shmkv.persist.verify import Verdict, verify
 
 __all__ = ["Damaged", "Verdict", "bring_back", "open_store", "save", "snapshot", "verify"]

@@ -14,14 +14,14 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shmkv.disk import chain, format, items
-from shmkv.disk.blocks import Part, Reader, opened
-from shmkv.disk.directory import Directory, journal_name, snapshot_name
-from shmkv.disk.format import Flag, Kind, What
-from shmkv.disk.items import HEAD_MOST, ItemError
-from shmkv.disk.save import Progress
-from shmkv.disk.trouble import Damaged
 from shmkv.errors import PersistError
+from shmkv.persist import chain, format, items
+from shmkv.persist.blocks import Part, Reader, opened
+from shmkv.persist.directory import Directory, journal_name, snapshot_name
+from shmkv.persist.format import Flag, Kind, What
+from shmkv.persist.items import HEAD_MOST, ItemError
+from shmkv.persist.save import Progress
+from shmkv.persist.trouble import Damaged
 
 
 @dataclass

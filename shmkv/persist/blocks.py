@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from shmkv.config import SIZE_MAX, SIZE_MIN, SIZE_STEP
-from shmkv.disk import format
-from shmkv.disk.format import BLOCK_BYTES, FILE_BYTES, Begin, Bytes, End, File, Kind, What
-from shmkv.disk.trouble import Damaged, refused
 from shmkv.errors import PersistError
+from shmkv.persist import format
+from shmkv.persist.format import BLOCK_BYTES, FILE_BYTES, Begin, Bytes, End, File, Kind, What
+from shmkv.persist.trouble import Damaged, refused
 
 if TYPE_CHECKING:
-    from shmkv.disk.packing import Packer
+    from shmkv.persist.packing import Packer
 
 
 def opened(path: str, *, dir_fd: int | None = None, name: str | None = None) -> int:
@@ -162,7 +162,7 @@ class Reader:
 
     def _unpack(self, payload: memoryview, raw: int) -> bytes:
         try:
-            from shmkv.disk import packing
+            from shmkv.persist import packing
         except ImportError:
             raise PersistError(
                 f"{self.path} is compressed, to read it takes the package zstandard:"
