@@ -146,6 +146,8 @@ def _attach_once(
             raise _Again
         if status in ("busy", "half made") and filling.going_on(options.name, uid):
             raise _Filled
+        if status == "busy" and not _half_made(options.name, uid, whole=True):
+            raise _Again  # finished, or given up, since we stopped waiting
         if status != "corrupt" or options.on_corrupt != "recreate" or options.readonly:
             raise refusals.refusal(status, number, found, options, uid)
     log.tell(
@@ -232,12 +234,21 @@ def _existing(name: str, uid: int, *, readonly: bool, unseen: bool = False) -> i
     return os.open(file_path(name, uid), how | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _half_made(name: str, uid: int) -> bool:
-    """Has its creator not come further than the file? Then creating goes on, by who is first."""
+def _half_made(name: str, uid: int, *, whole: bool = False) -> bool:
+    """Has its creator not come further than the file? Then creating goes on, by who is first.
+
+    whole: has it not come to the end, which is the magic? A name that is gone is no half-made one.
+    """
     try:
-        return os.stat(file_path(name, uid), follow_symlinks=False).st_size == 0
+        if not whole:
+            return os.stat(file_path(name, uid), follow_symlinks=False).st_size == 0
+        fd = _existing(name, uid, readonly=True)
     except FileNotFoundError:
-        return True
+        return not whole
+    try:
+        return not any(os.pread(fd, 8, 0))
+    finally:
+        os.close(fd)
 
 
 def _own(fd: int, options: Options, uid: int) -> tuple[int, int]:

@@ -3,8 +3,8 @@
  * Owns the record of an item and the numbers of types there (persist/README.md, "Files"), in both
  * directions. What is written may be changing: it counts only after validation, as every copy
  * out of the segment. What is read comes from a file and is believed in nothing: each length is
- * compared with what is left. Does not know: blocks, checksums (journal, persist/format.py), what to
- * do with an item. */
+ * compared with what is left. Does not know: blocks, checksums (journal, persist/format.py), what
+ * to do with an item. */
 #ifndef KV_IMAGE_H
 #define KV_IMAGE_H
 

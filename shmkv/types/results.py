@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-
 _JOURNALS = (None, "everysec", "always")
 
 
