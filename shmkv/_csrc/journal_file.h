@@ -17,8 +17,14 @@
 
 enum { KV_BLOCK_LAST_PIECE = 1, KV_BLOCK_ROUND_END = 2 };
 
+/* A descriptor that may have become another file's: programs close what they do not know. */
+struct kv_fd {
+    int fd;
+    uint64_t dev, ino;
+};
+
 struct kv_log {
-    int dir, file;
+    struct kv_fd dir, file;
     uint64_t generation;  /* of `file`; 0 = none is open */
     uint64_t id;          /* of that file: seeds its checksums */
     uint64_t end;         /* where the next block goes */
