@@ -264,3 +264,14 @@ def test_keys_of_one_hash_do_not_stop_the_journal(make: Make, tmp_path: Path) ->
         store[key] = 1
     entries, _ = store._journal_sync()
     assert entries == 1
+
+
+@pytest.mark.parametrize(("options", "entries"), [(JOURNAL | EVICT, 1), (JOURNAL, 0)])
+def test_deleting_what_was_evicted_is_logged(
+    make: Make, tmp_path: Path, options: int, entries: int
+) -> None:
+    store = make(options)
+    begin(store, tmp_path)
+    store._journal_sync()
+    assert not store.delete("gone from memory, perhaps not from disk")
+    assert store._journal_sync()[0] == entries
