@@ -4,7 +4,7 @@ Owns: that the daemon's saver tries again after a failure whatever the reason fo
 journal that broke counts as whole as soon as its next generation has begun, long before the
 snapshot it needs is there.
 
-Does not: write snapshots (tests/unit/disk), or run a daemon.
+Does not: write snapshots (tests/unit/persist), or run a daemon.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def test_a_save_that_failed_is_tried_again(
         done.set()
         return file
 
-    monkeypatch.setattr(module.disk, "save", save)
+    monkeypatch.setattr(module.persist, "save", save)
     monkeypatch.setattr(module, "LOOK_S", 0.01)
     monkeypatch.setattr(module, "RETRY_S", 0.01)
     keeper = Saver(store, str(tmp_path), rules=())
