@@ -33,6 +33,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 Create: TypeAlias = bool | Literal["new"]
 OnMismatch: TypeAlias = Literal["fail", "recreate", "attach"]
 OnCorrupt: TypeAlias = Literal["fail", "recreate"]
+Journal: TypeAlias = Literal["everysec", "always"]
+Path: TypeAlias = str | os.PathLike[str]
 
 SIZE_MIN = 2 << 20
 SIZE_MAX = 64 << 30
@@ -155,8 +157,14 @@ def _taken(_what: str, value: Any) -> Any:
     return value
 
 
-def _not_yet(what: str, value: Any) -> None:
-    raise ValueError(f"{what}={value!r:.60} is not available in this version: leave it out")
+def _check_path(what: str, path: Path) -> str:
+    """The directory of a store, absolute: where a process stands may change."""
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be a str, a path or None, not {type(path).__name__}")
+    if not text or "\0" in text:
+        raise ValueError(f"{what}={path!r:.60} names no directory")
+    return os.path.abspath(text)
 
 
 def _seconds(text: str) -> float:
@@ -243,8 +251,14 @@ OPTIONS = (
         "0 or 1",
     ),
     Option("codec", "safe", '`"safe"`', "what stores values that are not plain", _taken),
-    Option("path", None, "none", "not available in this version", _not_yet),
-    Option("journal", None, "none", "not available in this version", _not_yet),
+    Option("path", None, "none", "directory of the store: it comes back from there", _check_path),
+    Option(
+        "journal",
+        None,
+        "as it is, or none",
+        'what is written is on disk soon (`"everysec"`) or before a write returns (`"always"`)',
+        _word_of("everysec", "always"),
+    ),
     Option(
         "on_mismatch",
         "fail",
@@ -295,8 +309,8 @@ class Options(NamedTuple):
     readonly: bool
     evict: bool | None
     codec: str
-    path: None
-    journal: None
+    path: str | None
+    journal: Journal | None
     on_mismatch: OnMismatch
     on_corrupt: OnCorrupt
     lock_timeout: float
@@ -369,6 +383,10 @@ def judge(name: str, *, environ: Mapping[str, str] | None = None, **given: Any) 
         raise ValueError(f"max_size={most} is less than size={size}")
     if options.readonly and options.create == "new":
         raise ValueError('readonly=True cannot create: leave out create="new"')
+    if options.journal is not None and options.path is None:
+        raise ValueError(f"journal={options.journal!r} needs a directory: add path=")
+    if options.readonly and options.journal is not None:
+        raise ValueError("readonly=True writes no journal: leave out journal=")
     if options.readonly and asked_daemon:
         raise ValueError("readonly=True starts no daemon: leave out daemon=True")
     return options._replace(daemon=options.daemon and not options.readonly)

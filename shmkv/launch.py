@@ -35,7 +35,7 @@ _KEPT |= {"PYTHONPATH", "PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBY
 _ORPHAN = "import os, sys; os.fork() and os._exit(0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
-def ensure(store: _core.Store, *, owner: int | None, mode: int) -> None:
+def ensure(store: _core.Store, *, owner: int | None, mode: int, path: str | None = None) -> None:
     """See to it that the store has a daemon, now or soon. Never raises for want of one."""
     try:
         if store._daemon(False):
@@ -43,7 +43,7 @@ def ensure(store: _core.Store, *, owner: int | None, mode: int) -> None:
         with contextlib.closing(_Claim(segment.file_path(store.name, _uid(owner)))) as claim:
             if claim.mine:
                 log.tell(log.INFO, "store %r has no daemon: one is started", store.name)
-                _start(_command(store.name, owner, mode), claim.fd)
+                _start(_command(store.name, owner, mode, path), claim.fd)
     except OSError as error:
         warnings.warn(
             f"store {store.name!r} has no daemon, none could be started ({error}): it works"
@@ -77,9 +77,10 @@ class _Claim:
         os.close(self.fd)
 
 
-def _command(name: str, owner: int | None, mode: int) -> list[str]:
+def _command(name: str, owner: int | None, mode: int, path: str | None) -> list[str]:
     whose = [] if owner is None else ["--owner", str(owner)]
-    options = ["--foreground", "-s", name, "--mode", f"{mode:03o}", *whose]
+    where = [] if path is None else ["--path", path]
+    options = ["--foreground", "-s", name, "--mode", f"{mode:03o}", *whose, *where]
     return [_python(), "-P", "-m", "shmkv", "daemon", *options]
 
 

@@ -2,12 +2,13 @@
 
 A store `name` of user `uid` is the POSIX shared-memory object `/shmkv.<uid>.<name>`. Owns: how it
 is found, made and recreated, and whether it is to be trusted: owner, mode, type and links are
-looked at through the descriptor before anything is mapped. Words every refusal.
+looked at through the descriptor before anything is mapped.
 
 Promises: nothing is removed but what was asked for. Two that recreate one store at once end up in
 the same new one: a name is unlinked only by who holds a lock on the very file it names.
 
-Does not: know bytes of the segment (`_core` does), or keep anything: all state is in files.
+Does not: know bytes of the segment (`_core` does), what fills a new one (`Making`), or keep
+anything: all state is in files.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ import fcntl
 import os
 import stat
 import time
-import warnings
 from typing import TypeVar
 
 import posix_ipc  # type: ignore[import-not-found]
 
-from shmkv import _core, log
-from shmkv.config import SIZE_MIN, Options, check_owner, show_size
-from shmkv.errors import BY_STATUS, Busy, Corrupt, Denied, Exists, Mismatch, NoSpace, NotFound
+from shmkv import _core, filling, log, refusals
+from shmkv.config import SIZE_MIN, Options, check_owner
+from shmkv.errors import Busy, Corrupt, Denied, Mismatch, NoSpace, NotFound
+from shmkv.filling import Making
 from shmkv.removal import PAUSE, SHM, file_path, object_name, unlink
 
-__all__ = ["SHM", "attach", "file_path", "names", "object_name", "unlink"]
+__all__ = ["SHM", "Making", "attach", "file_path", "names", "object_name", "unlink"]
 
 ROUNDS = 1000  # a name that is unlinked and made again all the time is given up after these
 
@@ -37,6 +38,10 @@ StoreT = TypeVar("StoreT", bound=_core.Store)
 
 class _Again(Exception):
     """The segment changed under us: start over."""
+
+
+class _Filled(Exception):
+    """Another process fills the segment: look again later."""
 
 
 def names(*, owner: int | None = None) -> list[str]:
@@ -53,60 +58,81 @@ def names(*, owner: int | None = None) -> list[str]:
 # --- opening ----------------------------------------------------------------------------------
 
 
-def attach(cls: type[StoreT], options: Options, *, unseen: bool = False) -> StoreT:
-    """A store of type `cls`, opened or created as the options say.
+def attach(
+    cls: type[StoreT], options: Options, making: Making | None = None, *, unseen: bool = False
+) -> StoreT:
+    """A store of type `cls`, opened or created as the options say, and filled if `making` says so.
 
+    Who fills one from disk is waited for as long as it lives, up to ten minutes.
     unseen: to look at what there is counts as no use of it (`shmkv ls`); for owners only.
     """
     uid = os.geteuid() if options.owner is None else options.owner
-    deadline = time.monotonic() + max(options.lock_timeout, 1.0)
-    for _ in range(ROUNDS):
+    begun = time.monotonic()
+    deadline, rounds = begun + max(options.lock_timeout, 1.0), 0
+    while rounds < ROUNDS:
         try:
-            store = _attach_once(cls, options, uid, deadline, unseen)
+            store = _attach_once(cls, options, uid, deadline, making, unseen)
+        except _Filled:
+            time.sleep(filling.PAUSE)
+            deadline = time.monotonic() + max(options.lock_timeout, 1.0)
+            if time.monotonic() > begun + filling.FILL_S:
+                raise refusals.still_filled(options) from None
         except _Again:
+            rounds += 1
             if time.monotonic() > deadline:
                 break
-            continue
         except Exception as error:
             serious = isinstance(error, (Corrupt, NoSpace))
             log.tell(log.WARNING if serious else log.DEBUG, "refused: %s", error)
             raise
-        if options.owner is None:
-            _warn_of_namesakes(options.name, uid)
-        return store
+        else:
+            if options.owner is None:
+                refusals.warn_of_namesakes(options.name, uid)
+            return store
     raise Busy(
         f"store {options.name!r}: its name was removed and made again while it was being opened,"
         " over and over, or a `shmkv gc` that is about to remove it is stopped: who does that?"
     )
 
 
+def _config(options: Options, making: Making | None) -> tuple[int, int, int, int] | None:
+    """What a new segment is made with; None: none is to be made."""
+    if options.create is False or options.readonly:
+        return None
+    bits = _core.OPT_EVICT if options.new_evict else 0
+    if making is not None:
+        return options.new_size, options.new_max_size, making.seed, bits | making.options
+    seed = int.from_bytes(os.urandom(8), "little")
+    return options.new_size, options.new_max_size, seed, bits
+
+
 def _attach_once(
-    cls: type[StoreT], options: Options, uid: int, deadline: float, unseen: bool
+    cls: type[StoreT],
+    options: Options,
+    uid: int,
+    deadline: float,
+    making: Making | None,
+    unseen: bool,
 ) -> StoreT:
     fd, inode = _descriptor(options, uid, unseen)
-    config = None
-    if options.create is not False and not options.readonly:
-        config = (
-            options.new_size,
-            options.new_max_size,
-            int.from_bytes(os.urandom(8), "little"),
-            _core.OPT_EVICT if options.new_evict else 0,
-        )
     made = _core.attach(
         cls,
         options.name,
         fd,
         object_name(options.name, uid),
-        config,
+        _config(options, making),
         options.readonly,
         options.lock_timeout,
-        False,
+        making is not None,
     )
     if not isinstance(made, tuple):
         if options.create == "new" and not made._created:
             made.close()
-            raise _exists(options, uid)
-        problem = _mismatch(made, options)
+            raise refusals.exists(options, uid)
+        if making is not None and made._created:
+            _fill(made, making, options, uid, inode, deadline)
+            return made
+        problem = refusals.mismatch(made, options)
         damaged = problem is None and _damaged(made, options)
         if problem is None and not damaged:
             return made
@@ -118,8 +144,10 @@ def _attach_once(
         status, number, found = made
         if status == "gone":
             raise _Again
+        if status in ("busy", "half made") and filling.going_on(options.name, uid):
+            raise _Filled
         if status != "corrupt" or options.on_corrupt != "recreate" or options.readonly:
-            raise _refusal(status, number, found, options, uid)
+            raise refusals.refusal(status, number, found, options, uid)
     log.tell(
         log.WARNING,
         "store %r is removed to be made anew: %s",
@@ -128,6 +156,26 @@ def _attach_once(
     )
     _remove(options, uid, inode, deadline)
     raise _Again
+
+
+def _fill(
+    store: _core.Store,
+    making: Making,
+    options: Options,
+    uid: int,
+    inode: tuple[int, int],
+    deadline: float,
+) -> None:
+    """Give a new segment its contents, then to everybody; or remove it."""
+    try:
+        with filling.held(options.name, uid, inode):
+            making.fill(store)
+            store._publish()
+    except BaseException:
+        # Whoever waits for it finds that its name is gone, and starts again.
+        _remove(options, uid, inode, max(deadline, time.monotonic() + 1.0))
+        store.close()
+        raise
 
 
 def _damaged(store: _core.Store, options: Options) -> bool:
@@ -146,7 +194,7 @@ def _descriptor(options: Options, uid: int, unseen: bool) -> tuple[int, tuple[in
             fd = posix_ipc.SharedMemory(target, posix_ipc.O_CREX, mode=options.mode).fd
         except posix_ipc.ExistentialError:
             if options.create == "new" and not _half_made(name, uid):
-                raise _exists(options, uid) from None
+                raise refusals.exists(options, uid) from None
         except posix_ipc.PermissionsError:
             raise Denied(
                 f"store {name!r} cannot be created: user {os.geteuid()} may not write to {SHM}"
@@ -154,7 +202,7 @@ def _descriptor(options: Options, uid: int, unseen: bool) -> tuple[int, tuple[in
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            raise NoSpace(_no_space(options)) from None
+            raise NoSpace(refusals.no_space(options)) from None
         else:
             return fd, _own(fd, options, uid)
     try:
@@ -167,10 +215,10 @@ def _descriptor(options: Options, uid: int, unseen: bool) -> tuple[int, tuple[in
             raise _Again from None
         raise NotFound(
             f"store {name!r} does not exist ({file_path(name, uid)}):"
-            f" create it with shmkv.open({name!r}){_elsewhere(name, uid)}"
+            f" create it with shmkv.open({name!r}){refusals.elsewhere(name, uid)}"
         ) from None
     except OSError as error:
-        raise _not_opened(error, options, uid) from None
+        raise refusals.not_opened(error, options, uid) from None
     try:
         return fd, _trust(os.fstat(fd), options, uid)
     except BaseException:
@@ -271,123 +319,3 @@ def _lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-# --- words ------------------------------------------------------------------------------------
-
-
-def _mismatch(store: _core.Store, options: Options) -> str | None:
-    """What differs between the store and the options, in words."""
-    if options.on_mismatch == "attach":
-        return None
-    made, most = store._geometry(), store.size
-    sides = [
-        (f"{what} is {show_size(present)}", f"{what}={show_size(asked)} was asked")
-        for what, asked, least, present in (
-            # Who knows a size from before a resize is welcome: the store has been that one.
-            ("size", options.size, made["size"], most),
-            ("max_size", options.max_size, made["max_size"], made["max_size"]),
-        )
-        if asked is not None and not least <= asked <= present
-    ]
-    if options.evict is not None and store.evict != options.evict:
-        sides.append((f"evict is {store.evict}", f"evict={options.evict} was asked"))
-    if not sides:
-        return None
-    text = "; ".join(f"its {has}, {asked}" for has, asked in sides)
-    larger = most < (options.size or 0) <= made["max_size"]
-    return (
-        f"store {options.name!r} is another one: {text}. Open it as it is, with"
-        ' on_mismatch="attach"'
-        + (", and raise it with resize()" if larger else "")
-        + ', or replace it with on_mismatch="recreate"'
-    )
-
-
-def _exists(options: Options, uid: int) -> Exists:
-    return Exists(
-        f"store {options.name!r} exists already ({file_path(options.name, uid)}): open it without"
-        ' create="new", or unlink it first'
-    )
-
-
-def _refusal(
-    status: str, number: int, found: dict[str, int], options: Options, uid: int
-) -> Exception:
-    """The exception for a segment that the core refused."""
-    name, path = options.name, file_path(options.name, uid)
-    texts = {
-        "half made": f"store {name!r} is half made: its creator ended on the way ({path}); open"
-        " with create=True finishes it",
-        "version": f"store {name!r} has layout version {found['layout_version']}, this shmkv has"
-        f" {_core.LAYOUT_VERSION}: use the version that made it, or unlink it",
-        "stranger": f"store {name!r} was made by a program of another kind (fingerprint"
-        f" {found['fingerprint']:#x}, here {_core.FINGERPRINT:#x}): other byte order or word size",
-        "corrupt": f"store {name!r} is corrupt: {path} ({found['file_bytes']} bytes) is no segment"
-        f" that shmkv made. Remove it with shmkv.unlink({name!r}), or open with"
-        ' on_corrupt="recreate"',
-        "busy": f"store {name!r}: another process has been creating it for"
-        f" {options.lock_timeout:g} s: is it stopped?",
-        "no rows": f"store {name!r}: all its attachment rows belong to living processes: close"
-        " handles that are not needed",
-        "invalid": f"store {name!r} cannot be laid out: max_size={show_size(options.new_max_size)}"
-        f" is too large for size={show_size(options.new_size)}",
-    }
-    if status == "no space":
-        return NoSpace(_no_space(options))
-    if status == "system" or status not in texts:
-        return OSError(number, f"store {name!r}: {os.strerror(number)}", path)
-    return BY_STATUS[status](texts[status])
-
-
-def _no_space(options: Options) -> str:
-    shm = os.statvfs(SHM)
-    total, free = shm.f_frsize * shm.f_blocks, shm.f_frsize * shm.f_bavail
-    return (
-        f"store {options.name!r} of {show_size(options.new_size)} cannot be created: {SHM} has"
-        f" {show_size(total)}, {show_size(free)} of it free. Enlarge it: docker run"
-        " --shm-size=..., Kubernetes emptyDir with medium: Memory, mount -o remount,size=..."
-    )
-
-
-def _not_opened(error: OSError, options: Options, uid: int) -> Exception:
-    path = file_path(options.name, uid)
-    if error.errno == errno.ELOOP:
-        return Denied(f"store {options.name!r} is refused: {path} is a symbolic link: remove it")
-    if error.errno in (errno.EISDIR, errno.ENXIO):
-        return Denied(f"store {options.name!r} is refused: {path} is no regular file")
-    if error.errno in (errno.EACCES, errno.EPERM):
-        with contextlib.suppress(OSError):
-            found = os.stat(path, follow_symlinks=False)
-            return Denied(
-                f"store {options.name!r} is refused: {path} belongs to user {found.st_uid} with"
-                f" mode {stat.S_IMODE(found.st_mode):#o}, this is user {os.geteuid()}"
-            )
-        return Denied(f"store {options.name!r} is refused: {path} may not be opened")
-    return error
-
-
-def _others(name: str, uid: int) -> list[int]:
-    """Users that have a store of this name, but for `uid`."""
-    found = []
-    for entry in os.scandir(SHM):
-        parts = entry.name.split(".", 2)
-        if len(parts) == 3 and parts[0] == "shmkv" and parts[2] == name and parts[1].isdecimal():
-            found.append(int(parts[1]))
-    return sorted(set(found) - {uid})
-
-
-def _elsewhere(name: str, uid: int) -> str:
-    others = _others(name, uid)
-    return f"; user {others[0]} has one of that name (owner={others[0]})" if others else ""
-
-
-def _warn_of_namesakes(name: str, uid: int) -> None:
-    others = _others(name, uid)
-    if others:
-        warnings.warn(
-            f"store {name!r} of user {uid} is not the store {name!r} of user {others[0]}, which"
-            f" exists too: to share that one, open it with owner={others[0]}",
-            UserWarning,
-            stacklevel=4,
-        )

@@ -25,6 +25,8 @@ from shmkv.errors import Closed, Error, ReadOnly
 from shmkv.types import MISSING, Info, Key, Ttl
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from shmkv.types import Report, Stats
 
 T = TypeVar("T")
@@ -259,6 +261,26 @@ class Store(_core.Store, MutableMapping[Key, Any]):
             log.tell(log.WARNING, "store %r: %s", self.name, problems[0])
         return Report(ok=counts["problem_count"] == 0, problems=tuple(problems), **counts)
 
+    def snapshot(
+        self,
+        path: config.Path | None = None,
+        *,
+        compression: str | None = None,
+        keep: int = 2,
+    ) -> Path:
+        """Save everything, while others work, and return the file's path.
+
+        path: a file; None: the store's directory (`open(path=...)`), where the last `keep`
+        snapshots stay, with the journals that they need.
+        compression: "zstd" (the package zstandard: `pip install 'shmkv[zstd]'`).
+
+        Every item is saved as it was at some moment meanwhile, with its deadline. The file appears
+        when it is whole and on disk. Raises PersistError; what was there before is then as it was.
+        """
+        from shmkv import disk
+
+        return disk.snapshot(self, path, self._options["path"], compression, keep)
+
 
 def _matcher(pattern: str) -> Callable[[Key], bool]:
     import fnmatch
@@ -284,8 +306,8 @@ def open(
     readonly: bool = False,
     evict: bool | None = None,
     codec: str = "safe",
-    path: str | None = None,
-    journal: str | None = None,
+    path: config.Path | None = None,
+    journal: config.Journal | None = None,
     on_mismatch: config.OnMismatch | None = None,
     on_corrupt: config.OnCorrupt = "fail",
     lock_timeout: float | None = None,
@@ -305,13 +327,18 @@ def open(
         store is, or SHMKV_EVICT or True for a new one.
     codec: what stores values that are not plain: "safe"; "pickle", which takes any object and runs
         code that the writers chose when it reads; or the name given to `register_codec`.
-    path, journal: not available in this version.
-    on_mismatch: if the store has another size, max_size or evict: "fail" raises Mismatch,
-        "recreate" replaces it by an empty one, "attach" takes it as it is. A store that `resize`
-        has raised may be asked for by any size from that of its creation to the present one.
-        Without it: as SHMKV_ON_MISMATCH says, fail or attach; "fail".
+    path: a directory of the store's own, made with mode 0700 if there is none. A store that is not
+        in memory comes back from it, with the size, max_size and evict it had unless others are
+        given; `snapshot` saves to it. All processes that may create the store should name it.
+    journal: "everysec": what is written is on disk a second later, or "always": when the call
+        returns. Fixed when the store is created; without it: as the store is. Starts a daemon.
+    on_mismatch: if the store has another size, max_size, evict or journal: "fail" raises Mismatch,
+        "recreate" replaces it by an empty one, or by what is in `path`, "attach" takes it as it is.
+        A store that `resize` has raised may be asked for by any size from that of its creation to
+        the present one. Without it: as SHMKV_ON_MISMATCH says, fail or attach; "fail".
     on_corrupt: "fail" raises Corrupt; "recreate" looks at all of it (as `check` does, which takes
-        seconds in a store of many GiB) and replaces a damaged store by an empty one.
+        seconds in a store of many GiB) and replaces a damaged store by an empty one, or by what is
+        in `path`.
     lock_timeout: seconds to wait for a lock that a living process holds, before Busy; without it
         SHMKV_LOCK_TIMEOUT, or 5.
     daemon: start `shmkv daemon` for the store if it has none. It works ahead, so that writers
@@ -319,7 +346,8 @@ def open(
         ask at once, one is started. Without it: as SHMKV_DAEMON says, 0 or 1; 0.
 
     Raises TypeError, ValueError (options), NotFound, Exists, Denied, NoSpace, Mismatch, Corrupt,
-    Busy. Warns when another user has a store of this name.
+    Busy, PersistError. Warns when another user has a store of this name, and when a store comes
+    back from less than the newest files.
     """
     encoder = codecs.find(codec)
     options = config.judge(
@@ -339,13 +367,18 @@ def open(
         lock_timeout=lock_timeout,
         daemon=daemon,
     )
-    store = segment.attach(Store, options)
+    if options.path is None:
+        store = segment.attach(Store, options)
+    else:
+        from shmkv import disk
+
+        store = disk.open_store(Store, options)
     store._codec = encoder
     store._options = _handed_on(store, options)
     log.opened(store, options.readonly)
     store._notice()
-    if options.daemon:
-        launch.ensure(store, owner=owner, mode=mode)
+    if options.daemon or options.journal is not None:
+        launch.ensure(store, owner=owner, mode=mode, path=options.path)
     return store
 
 
@@ -364,6 +397,7 @@ def _handed_on(store: Store, options: config.Options) -> dict[str, Any]:
         "on_mismatch": "attach" if options.on_mismatch == "attach" else "fail",
         "lock_timeout": options.lock_timeout,
         "daemon": options.daemon,
+        "path": options.path,
     }
 
 

@@ -31,8 +31,8 @@ static bool is_number(uint8_t type) { return type == KV_TYPE_INT || type == KV_T
 
 uint64_t image_wall(void) { return kv_clock_wall_ms() - kv_clock_ms(); }
 
-bool image_of(struct kv_image *image, struct kv_handle *h, const struct kv_slot *slot,
-              uint64_t wall) {
+bool image_make(struct kv_image *image, struct kv_handle *h, const struct kv_slot *slot,
+                uint64_t wall) {
     const struct kv_item *it = &slot->head;
     uint8_t code = it->type <= KV_TYPE_LAST ? disk_code[it->type] : 0;
     if (code == 0)

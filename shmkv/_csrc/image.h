@@ -26,8 +26,8 @@ struct kv_image {
 };
 
 /* The record of the item at a slot; `wall` is added to deadlines. false: no such type. */
-bool image_of(struct kv_image *image, struct kv_handle *h, const struct kv_slot *slot,
-              uint64_t wall);
+bool image_make(struct kv_image *image, struct kv_handle *h, const struct kv_slot *slot,
+                uint64_t wall);
 static inline uint64_t image_bytes(const struct kv_image *image) {
     return image->head_len + image->key_len + image->value_len;
 }

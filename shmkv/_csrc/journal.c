@@ -46,6 +46,8 @@ kv_status journal_mark_dirty(struct kv_op *op, uint64_t hash) {
     struct kv_journal *j = journal_of(h);
     uint64_t *marks = marks_of(h), dirty = (hash & ~KV_MARK_BITS) | KV_MARK_SET;
     uint32_t first = (uint32_t)(hash >> 22) & (h->g.words - 1) & ~7u;
+    if (h->held)
+        return KV_OK; /* it is being filled with what is on disk already */
     op->marked = (h->options & KV_OPT_ALWAYS) != 0;
     op->overdue = kv_clock_coarse_ms() > kv_load_rlx(&j->looked_ms) + KV_LOOK_MS;
     if (kv_load_rlx(&j->broken))
@@ -188,7 +190,7 @@ static kv_status read_class(struct kv_op *op, uint32_t s, uint64_t class, uint64
     to += 9;
     for (uint32_t i = 0; i < n; i++) {
         struct kv_image image;
-        if (!image_of(&image, h, &slot[i], wall))
+        if (!image_make(&image, h, &slot[i], wall))
             return KV_CORRUPT;
         image_copy(&image, 0, to, image_bytes(&image));
         to += image_bytes(&image);

@@ -279,6 +279,11 @@ PyObject *disk_round(struct py_store *, PyObject *);
 PyObject *disk_sync(struct py_store *, PyObject *);
 PyObject *disk_listen(struct py_store *, PyObject *);
 PyObject *disk_state(struct py_store *, PyObject *);
+PyObject *look_rows(struct py_store *, PyObject *);
+PyObject *look_memory(struct py_store *, PyObject *);
+PyObject *look_state(struct py_store *, PyObject *);
+PyObject *look_heat(struct py_store *, PyObject *);
+PyObject *look_count(struct py_store *, PyObject *);
 
 PyObject *view_make(struct py_store *, PyObject *key);
 PyObject *view_raw(struct py_store *, PyObject *);

@@ -473,6 +473,18 @@ static PyMethodDef store_methods[] = {
      "_journal_state($self, /)\n--\n\nWhere the journal stands, as a dict; None without one."},
     {"_compact", PY_METHOD(whole_compact), METH_NOARGS,
      "_compact($self, /)\n--\n\nClean every page that holds garbage; how many became free."},
+    {"_rows", PY_METHOD(look_rows), METH_NOARGS,
+     "_rows($self, /)\n--\n\n(row, number, pid, start, namespace, wall ms, alive, counters)."},
+    {"_memory", PY_METHOD(look_memory), METH_NOARGS,
+     "_memory($self, /)\n--\n\n(queue, state, bytes, filled, garbage) of pages, summed."},
+    {"_state", PY_METHOD(look_state), METH_O,
+     "_state($self, key, /)\n--\n\n(version, counter, deadline_ms) of an item; None: none."},
+    {"_heat", PY_METHOD(look_heat), METH_VARARGS,
+     "_heat($self, prefix, most, /)\n--\n\n"
+     "Items by access counter, and the first: (key, counter, age_ms, bytes)."},
+    {"_count", PY_METHOD(look_count), METH_VARARGS,
+     "_count($self, keys, looks, gap_ns, rest_ns, /)\n--\n\n"
+     "Count reads of keys by their access counters: (ns, [(looks, idle, least_reads)])."},
     {"_raw", PY_METHOD(view_raw), METH_NOARGS,
      "_raw($self, /)\n--\n\nA read-only memoryview of the backed segment."},
     {"_abandon", PY_METHOD(store_abandon), METH_NOARGS,

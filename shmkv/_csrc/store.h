@@ -29,6 +29,7 @@ struct kv_value {
 /* What is known of an item when it was found. */
 struct kv_meta {
     uint8_t type, flags;
+    uint8_t heat; /* its two-bit access counter; only store_scan fills it */
     uint32_t version;
     uint64_t value_len;
     uint64_t counter;     /* of INT and FLOAT */
@@ -183,6 +184,31 @@ struct kv_stats {
     uint64_t age_ms[KV_QUEUES]; /* of the oldest page of each queue, by its opening; 0 = no page */
 };
 void store_stats(struct kv_handle *h, struct kv_stats *out);
+
+/* ---- store_look.c: what eyes ask for ------------------------------------------------------ */
+
+/* Bytes of pages by queue and state: whole pages, what is filled of log pages and extents, and
+ * what of that is known to be garbage. Read page by page while others work. */
+struct kv_memory {
+    struct kv_part {
+        uint64_t bytes, filled, garbage;
+    } part[KV_QUEUES][KV_INTERIOR + 1];
+};
+void store_memory(struct kv_handle *h, struct kv_memory *out);
+
+/* An item whose reads are counted. */
+struct kv_count {
+    struct kv_slot slot;
+    uint32_t before;                   /* its access counter */
+    uint32_t looks, idle, least_reads; /* looks at it; that saw no read; reads seen in all */
+};
+/* Finds the key's slot and its counter. KV_OK, KV_MISS, KV_CORRUPT, KV_AGAIN: it moved. */
+kv_status store_count_aim(struct kv_handle *h, const struct kv_key *key, struct kv_count *count);
+/* So many times: sets the counters to zero, waits, looks how far they rose, raises them to what
+ * they were, and rests. Reads beyond three in a wait are not seen. Returns the time of the waits,
+ * ns. Writes to the segment: not for read-only handles. */
+uint64_t store_count(struct kv_count *counts, uint32_t n, uint32_t looks, uint64_t gap_ns,
+                     uint64_t rest_ns);
 
 /* ---- check.c ------------------------------------------------------------------------------ */
 

@@ -48,7 +48,7 @@ static kv_status look_at(struct kv_op *op, struct kv_dump *d, struct kv_slot *sl
 static kv_status keep(struct kv_op *op, struct kv_dump *d, const struct kv_slot *slot,
                       uint64_t wall) {
     struct kv_handle *h = op->h;
-    if (!image_of(&d->image, h, slot, wall))
+    if (!image_make(&d->image, h, slot, wall))
         return KV_CORRUPT;
     if (d->pinned) {
         pin_aim(h, &d->pin, slot->ref);
@@ -74,7 +74,7 @@ static kv_status copy_one(struct kv_op *op, struct kv_dump *d, unsigned char *to
     kv_status r = look_at(op, d, &slot);
     if (r != KV_OK)
         return r;
-    if (!image_of(&image, op->h, &slot, wall))
+    if (!image_make(&image, op->h, &slot, wall))
         return KV_CORRUPT;
     *bytes = image_bytes(&image);
     if (*bytes <= KV_IMAGE_LARGE && *bytes <= room) {

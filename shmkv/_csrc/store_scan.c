@@ -99,7 +99,7 @@ static bool copy_bucket(struct kv_handle *h, struct kv_bucket *b, struct batch *
     batch->count = 0;
     batch->used = 0;
     for (uint32_t i = 0; i < KV_SLOTS; i++) {
-        struct kv_slot slot = {.ref = kv_load_acq(&b->ref[i])};
+        struct kv_slot slot = {.bucket = b, .index = i, .ref = kv_load_acq(&b->ref[i])};
         if (slot.ref == 0)
             continue;
         slot.item = arena_item(h, slot.ref, &slot.head);
@@ -112,6 +112,7 @@ static bool copy_bucket(struct kv_handle *h, struct kv_bucket *b, struct batch *
         const struct kv_item *it = &slot.head;
         out->meta = (struct kv_meta){.type = it->type,
                                      .flags = it->flags,
+                                     .heat = (uint8_t)slot_counter(&slot),
                                      .version = it->version,
                                      .value_len = it->value_len,
                                      .deadline_ms = item_deadline(slot.item, it),

@@ -35,9 +35,16 @@ VERBS = {
     "metrics": "scraping",
     "replay": "replaying",
     "resize": "stores",
+    "snapshot": "disk",
+    "restore": "disk",
+    "verify": "disk",
     "rm": "stores",
     "gc": "collecting",
     "doctor": "checkup",
+    "top": "eyes",
+    "hot": "eyes",
+    "watch": "eyes",
+    "plan": "eyes",
 }
 
 
@@ -99,7 +106,7 @@ def cli() -> None:
     its store; but if A is the name of a store too, shmkv refuses to guess.
 
     Keys that begin with a dash come after `--`. Stores of other users need
-    --owner. No verb creates a store, but for `import --create`.
+    --owner. No verb creates a store, but for `import --create` and `restore`.
 
     Exit codes: 0 yes, found or done; 1 a miss or no; 2 usage; 3 the store or
     the system refused.

@@ -80,6 +80,12 @@ def _beside(task: daemon.Task, metrics: Address | None) -> Beside:
         help="Append lines of log to a file; it may be rotated.",
     ),
     click.Option(
+        ["--path"],
+        type=click.Path(file_okay=False, resolve_path=True),
+        metavar="DIR",
+        help="The store's directory: do its journal's work.",
+    ),
+    click.Option(
         ["--summary"],
         type=DURATION,
         default="10m",
@@ -98,6 +104,7 @@ def daemon_(
     foreground: bool,
     standby: bool,
     log: str | None,
+    path: str | None,
     summary: float,
     metrics: Address | None,
 ) -> None:
@@ -117,6 +124,7 @@ def daemon_(
         mode=call.mode,
         standby=standby,
         summary_s=0.0 if summary == NEVER else summary,
+        folder=path,
     )
     if foreground:
         _log_to(log)

@@ -24,7 +24,7 @@ from shmkv.daemon.health import Health
 from shmkv.daemon.notify import Told
 from shmkv.daemon.stop import Stop
 from shmkv.daemon.turn import Held, Task, take
-from shmkv.errors import Busy, Corrupt, Error, NotFound
+from shmkv.errors import Busy, Corrupt, Error, NotFound, PersistError
 
 STEP_MS = 10
 PAUSE_MIN, PAUSE_MAX = 0.001, 0.25  # seconds
@@ -129,13 +129,44 @@ def next_pause(pause: float, freed: int, more: bool) -> float:
     return min(max(2 * pause, PAUSE_MIN), PAUSE_MAX)
 
 
+class _Rounds:
+    """The journal's rounds, of a store that has one and a daemon that knows its directory."""
+
+    def __init__(self, task: Task, held: Held) -> None:
+        self.leads = task.folder is not None and held.store._journal_state() is not None
+        self._store = held.store
+        self._said = ""
+
+    def lead(self) -> None:
+        """What was written since the last one goes to disk."""
+        if not self.leads:
+            return
+        said = ""
+        try:
+            self._store._journal_round()
+        except PersistError as error:  # writers are told as well; the disk may come back
+            said = str(error)
+        if said != self._said:
+            self._said = said
+            log.log(logging.ERROR if said else logging.INFO, said or "the journal is written again")
+
+    def sleep(self, stop: Stop, seconds: float) -> None:
+        """Until there is something to do: somebody may wait for a round."""
+        if self.leads and seconds > 0:
+            self._store._journal_listen(round(seconds * 1000))
+        else:
+            stop.wait(seconds)
+
+
 def _work(task: Task, held: Held, health: Health, stop: Stop, told: Told) -> Result:
     pause, faults, look_at = 0.0, 0, 0.0
+    rounds = _Rounds(task, held)
     while not stop.is_set():
         told.alive(time.monotonic())
         try:
             folded, freed, more = held.store._work(STEP_MS)
             health.worked(folded, freed)
+            rounds.lead()
             now = time.monotonic()
             if now >= look_at:
                 look_at = now + LOOK_S
@@ -154,5 +185,6 @@ def _work(task: Task, held: Held, health: Health, stop: Stop, told: Told) -> Res
             stop.wait(FAULT_PAUSE * faults)
             continue
         pause = next_pause(pause, freed, more)
-        stop.wait(pause)
+        rounds.sleep(stop, pause)
+    rounds.lead()
     return Result(End.STOPPED, "stopped")

@@ -36,6 +36,8 @@ class Task:
     """Wait until the store exists and has no other daemon."""
     summary_s: float = 600.0
     """Seconds between lines that sum up."""
+    folder: str | None = None
+    """The store's directory: the daemon does its journal's work there."""
 
     @property
     def path(self) -> str:
@@ -54,6 +56,7 @@ class Task:
                 create=False,
                 on_mismatch="attach",
                 lock_timeout=LOCK_TIMEOUT,
+                path=None if readonly else self.folder,
                 daemon=False,
             )
 

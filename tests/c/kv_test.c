@@ -27,11 +27,11 @@ static void unlink_names(void) {
 
 /* ---- checks ------------------------------------------------------------------------------- */
 
-static const char *const statuses[] = {"OK",       "MISS",     "EXISTS",   "RECOVER", "AGAIN",
-                                       "NOPAGE",   "NOINDEX",  "FULL",     "BUSY",    "INTR",
-                                       "TOOLARGE", "TYPE",     "OVERFLOW", "CORRUPT", "NOSPACE",
-                                       "NOROWS",   "HALFMADE", "GONE",     "VERSION", "STRANGER",
-                                       "MISMATCH", "READONLY", "INVALID",  "NOMEM",   "OS"};
+static const char *const statuses[] = {
+    "OK",       "MISS",     "EXISTS",  "RECOVER",  "AGAIN",    "NOPAGE",  "NOINDEX",
+    "UNMARKED", "FULL",     "BUSY",    "INTR",     "TOOLARGE", "TYPE",    "OVERFLOW",
+    "CORRUPT",  "NOSPACE",  "NOROWS",  "HALFMADE", "GONE",     "VERSION", "STRANGER",
+    "MISMATCH", "READONLY", "INVALID", "PERSIST",  "NOMEM",    "OS"};
 static_assert(sizeof statuses / sizeof statuses[0] == KV_OS + 1, "a name for each status");
 
 const char *kv_test_status(kv_status s) { return (unsigned)s <= KV_OS ? statuses[s] : "?"; }

@@ -52,6 +52,7 @@ RUNS = [
     ("asan", "test_locks", ""),
     ("asan", "test_segment", ""),
     ("asan", "test_resize", ""),
+    ("asan", "test_look", ""),
     ("asan", "test_packed", ""),
     ("asan", "test_fault", "depth_one"),
     ("asan", "test_store", ""),

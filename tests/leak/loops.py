@@ -71,6 +71,9 @@ def _good_calls() -> tuple[Call, ...]:
         lambda s: s.setdefault("k", 1), lambda s: s.info("k"), lambda s: s.stats(),
         lambda s: s.name and s.size and repr(s), lambda s: bytes(_view(s, "large")[:10]),
         lambda s: _view(s, "k"), lambda s: iter(s.values()), lambda s: s._raw().release(),
+        lambda s: s._rows(), lambda s: s._memory(), lambda s: s._state("k"),
+        lambda s: s._state("missing"), lambda s: s._heat(None, 2), lambda s: s._heat(b"k", 9),
+        lambda s: s._count(["k", "s", "missing"], 1, 0, 0),
     )  # fmt: skip
 
 
@@ -104,6 +107,9 @@ def _bad_calls() -> tuple[Call, ...]:
         lambda s: shmkv.open(s.name, create="new"), lambda s: shmkv.open(s.name, size=3 << 20),
         lambda s: shmkv.open("no/name"), lambda s: shmkv.open(f"{s.name}-none", create=False),
         lambda s: _closed(s.name).get("k"), lambda s: type(s)(),
+        lambda s: s._state(5), lambda s: s._heat("k", 0), lambda s: s._heat(5, 1),
+        lambda s: s._count(["k", 5], 1, 0, 0), lambda s: s._count(("k",), 1, 0, 0),
+        lambda s: _closed(s.name)._rows(), lambda s: _closed(s.name)._heat(None, 1),
     )  # fmt: skip
 
 

@@ -240,17 +240,23 @@ def test_values_of_wrong_type(store_name: str, option: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("options", "error", "words"),
     [
-        ("path", "/var/lib/web.shmkv"),
-        ("journal", "always"),
-        ("journal", "everysec"),
+        ({"journal": "always"}, ValueError, "needs a directory: add path="),
+        ({"journal": "sometimes", "path": "d"}, ValueError, "journal='sometimes' is not one of"),
+        ({"journal": 1, "path": "d"}, TypeError, "journal must be a str"),
+        ({"path": ""}, ValueError, "names no directory"),
+        ({"path": "a\0b"}, ValueError, "names no directory"),
+        ({"path": 3}, TypeError, "path must be a str"),
+        ({"path": b"d"}, TypeError, "path must be a str"),
+        ({"path": "d", "journal": "always", "readonly": True}, ValueError, "writes no journal"),
     ],
 )
-def test_what_this_version_does_not_have(store_name: str, option: str, value: str) -> None:
-    options: dict[str, Any] = {option: value}
-    with pytest.raises(ValueError, match=f"{option}.*not available in this version"):
-        shmkv.open(store_name, size="2MiB", **options)
+def test_directories_and_journals(
+    store_name: str, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        shmkv.open(store_name, **options)
     assert not segment_path(store_name).exists()
 
 

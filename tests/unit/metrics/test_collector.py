@@ -254,7 +254,7 @@ def test_counters_never_fall(store: shmkv.Store) -> None:
             before = seen["shmkv_sets_total", name]
             children = [child(busy), child(busy)]
             until(lambda before=before: look()["shmkv_sets_total", name] > before + 2000, "sets")
-            assert look()["shmkv_attached_processes", name] == 3
+            until(lambda: look()["shmkv_attached_processes", name] == 3, "both attached")
             for one in children:
                 one.end()
             assert look()["shmkv_attached_processes", name] == 1

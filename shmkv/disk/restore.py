@@ -1,0 +1,330 @@
+"""How a store comes back: a new segment is filled from a snapshot and the journals after it.
+
+Owns: `open_store`, what `open(path=...)` does, and `bring_back`, what `shmkv restore` does.
+
+Promises: nobody attaches before all is there; whatever goes wrong, nothing on disk was overwritten
+and no segment is left. A newest snapshot that is damaged is passed over for the one before it, with
+a warning, where the journals since then are there too. A journal counts as far as its rounds are
+whole. Of several that open at once one does the work and the others wait for it. Loading runs no
+code and believes no length.
+
+Does not: choose files (`chain`), or know what is in a payload: the core stores it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import NamedTuple, TypeVar
+
+from shmkv import _core, filling, segment
+from shmkv.config import GROWTH, SIZE_MAX, Options
+from shmkv.disk import chain, save
+from shmkv.disk.blocks import Reader, opened
+from shmkv.disk.chain import Plan
+from shmkv.disk.directory import Directory, journal_name, snapshot_name
+from shmkv.disk.fill import Fill
+from shmkv.disk.format import (
+    ALONE,
+    EMPTY,
+    OPT_ALWAYS,
+    OPT_EVICT,
+    OPT_JOURNAL,
+    Begin,
+    What,
+)
+from shmkv.disk.save import Progress
+from shmkv.disk.trouble import Damaged, refused
+from shmkv.errors import Mismatch, NotFound, PersistError
+
+StoreT = TypeVar("StoreT", bound=_core.Store)
+LOCK_S = 5.0  # at least, to wait for the directory: the daemon of a removed store ends within
+
+
+# ---- open(path=...) -----------------------------------------------------------------------------
+
+
+def open_store(cls: type[StoreT], options: Options) -> StoreT:
+    """The store of a directory: attached to, or brought back, or new."""
+    assert options.path is not None
+    creates = options.create is not False and not options.readonly
+    others = options.mode if options.mode & 0o022 else 0
+    with Directory(options.path, make=creates, owner=options.owner, mode=others) as folder:
+        if options.create != "new" or not creates:
+            try:
+                store = segment.attach(cls, options._replace(create=False))
+            except NotFound:
+                if not creates:
+                    raise
+            else:
+                return _joined(store, folder, options)
+        uid = os.geteuid() if options.owner is None else options.owner
+
+        def patient() -> bool:
+            return filling.going_on(options.name, uid)
+
+        with folder.locked(max(options.lock_timeout, LOCK_S), patient=patient):
+            return _under_lock(cls, folder, options)
+
+
+def _under_lock(cls: type[StoreT], folder: Directory, options: Options) -> StoreT:
+    """Look again, then create: nobody else restores from this directory meanwhile."""
+    if options.create != "new":
+        try:
+            store = segment.attach(cls, options._replace(create=False))
+        except NotFound:
+            pass
+        else:
+            return _joined(store, folder, options)
+    choice = _Choice(folder, options.name)
+    while True:
+        comeback = Comeback(folder, choice.plan(), options)
+        try:
+            store = segment.attach(cls, comeback.options, comeback.making())
+        except Damaged as error:
+            choice.pass_over(comeback.plan, error)
+            continue
+        if not store._created:
+            return _joined(store, folder, options)
+        for note in comeback.plan.notes:
+            warnings.warn(f"store {options.name!r}: {note}", RuntimeWarning, stacklevel=4)
+        return store
+
+
+def _joined(store: StoreT, folder: Directory, options: Options) -> StoreT:
+    """A store that is in memory already: this process may do its journal's work."""
+    try:
+        state = None if options.readonly else store._journal_state()
+        if state is not None:
+            _is_its_folder(store, folder, state["generation"])
+            store._journal_open(folder.fd)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _is_its_folder(store: _core.Store, folder: Directory, generation: int) -> None:
+    """The directory must hold the journal that the store writes now."""
+    name, seed = journal_name(generation), store._geometry()["seed"]
+    begin: Begin | None = None
+    if generation in folder.files().journals:
+        with folder.reader(name) as reader:
+            begin = reader.begin
+    if begin is None or (begin.seed, begin.name) != (seed, store.name):
+        raise Mismatch(
+            f"store {store.name!r} writes its journal elsewhere: {folder.path} has no {name} of it."
+            " Open it with the path= it was created with, or without"
+        )
+
+
+class _Choice:
+    """Plans, from the newest snapshot to the oldest."""
+
+    def __init__(self, folder: Directory, name: str | None = None) -> None:
+        self._folder = folder
+        self._name = name
+        self._bad: dict[int, Damaged] = {}
+
+    def plan(self) -> Plan:
+        """The next one. Where there is none, what is wrong with the newest."""
+        try:
+            return chain.plan(self._folder, self._bad, self._name)
+        except PersistError:
+            for error in self._bad.values():
+                raise error from None
+            raise
+
+    def pass_over(self, plan: Plan, error: Damaged) -> None:
+        """Its snapshot is not whole. Raises what is no snapshot's damage."""
+        number = plan.snapshot
+        if number is None or error.path != self._folder.at(snapshot_name(number)):
+            raise error
+        self._bad[number] = error
+
+
+class Comeback:
+    """A store in the making: what it is made with, and what fills it."""
+
+    def __init__(
+        self,
+        folder: Directory,
+        plan: Plan,
+        options: Options,
+        progress: Progress | None = None,
+    ) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.options = as_it_was(options, plan.begin)
+        self.journal = _journal_bits(options, plan.begin)
+        self.filler = Fill(progress, _total(folder, plan) if progress else 0)
+
+    def making(self) -> segment.Making:
+        """What `segment.attach` is given."""
+        random = int.from_bytes(os.urandom(8), "little")
+        seed = random if self.plan.begin is None else self.plan.begin.seed
+        return segment.Making(seed, self.journal, self.fill)
+
+    def fill(self, store: _core.Store) -> None:
+        """Load, replay, and begin the journal's next generation."""
+        end = self.load(store)
+        if self.journal:
+            self._begin_journal(store, end)
+        self.folder.sweep()
+
+    def load_only(self, store: _core.Store) -> None:
+        """Load and replay into a store without a journal."""
+        self.load(store)
+
+    def load(self, store: _core.Store) -> int:
+        """Load and replay; returns how many bytes of the last journal count."""
+        plan, end = self.plan, 0
+        if plan.snapshot is not None:
+            with self.folder.reader(snapshot_name(plan.snapshot)) as reader:
+                self.filler.snapshot(store, reader)
+        for step in plan.steps:
+            with self.folder.reader(journal_name(step.generation)) as reader:
+                end = self.filler.journal(store, reader, step.counted)
+        return end
+
+    def _begin_journal(self, store: _core.Store, end: int) -> None:
+        plan, generation = self.plan, self.plan.last + 1
+        store._journal_open(self.folder.fd)
+        if plan.begin is None:
+            store._journal_begin(generation, EMPTY)
+        elif plan.gap is not None:
+            # What lies behind the gap must never be replayed: a snapshot begins anew.
+            store._journal_begin(generation, ALONE)
+            save.save_in(store, self.folder, generation=generation)
+        elif plan.steps:
+            store._journal_begin(generation, chain.after(plan.steps[-1].generation, end))
+        else:
+            assert plan.snapshot is not None
+            # A snapshot without a journal gets its own; one begun by somebody who died goes.
+            self.folder.remove(journal_name(plan.snapshot))
+            store._journal_begin(plan.snapshot, ALONE)
+
+
+def as_it_was(options: Options, begin: Begin | None) -> Options:
+    """The options with what was not asked for as the files say."""
+    if begin is None:
+        return options
+    size = options.size
+    if size is None:
+        size = min(begin.size, options.max_size or begin.size)
+    most = options.max_size
+    if most is None:
+        most = begin.max_size if begin.max_size >= size else min(GROWTH * size, SIZE_MAX)
+    evict = bool(begin.options & OPT_EVICT) if options.evict is None else options.evict
+    return options._replace(size=size, max_size=most, evict=evict)
+
+
+def _journal_bits(options: Options, begin: Begin | None) -> int:
+    """The option bits of the journal the store shall have."""
+    if options.journal is not None:
+        always = _core.OPT_ALWAYS if options.journal == "always" else 0
+        return _core.OPT_JOURNAL | always
+    bits = 0 if begin is None else begin.options
+    always = _core.OPT_ALWAYS if bits & OPT_ALWAYS else 0
+    return _core.OPT_JOURNAL | always if bits & OPT_JOURNAL else 0
+
+
+def _total(folder: Directory, plan: Plan) -> int:
+    """Bytes to read."""
+    names = [journal_name(step.generation) for step in plan.steps]
+    if plan.snapshot is not None:
+        names.append(snapshot_name(plan.snapshot))
+    total = 0
+    for name in names:
+        with folder.reader(name) as reader:
+            total += reader.size
+    return total
+
+
+# ---- shmkv restore ------------------------------------------------------------------------------
+
+
+class Brought(NamedTuple):
+    """What came back."""
+
+    items: int
+    expired: int
+    """Items left out, their time having passed."""
+    size: int
+    notes: tuple[str, ...]
+
+
+def bring_back(
+    source: str,
+    cls: type[StoreT],
+    options: Options,
+    *,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> Brought:
+    """Make a store, without a journal, of a snapshot or of a directory.
+
+    With `replace` a store of that name is replaced when the new one is complete: who has the old
+    one open goes on with it, as after `unlink`.
+    """
+    uid = os.geteuid() if options.owner is None else options.owner
+    wanted = options._replace(create="new", path=None)
+    if replace:
+        wanted = wanted._replace(name=f".{options.name[:60]}.{os.getpid()}.{os.urandom(4).hex()}")
+    source = os.path.abspath(source)
+    if os.path.isdir(source):
+        with Directory(source, owner=options.owner) as folder:
+            found = _from_folder(cls, folder, wanted, progress)
+    else:
+        with Reader(opened(source), source) as reader:
+            found = _from_file(cls, reader, wanted, progress)
+    if replace:
+        temporary = segment.file_path(wanted.name, uid)
+        try:
+            os.rename(temporary, segment.file_path(options.name, uid))
+        except OSError as error:
+            segment.unlink(wanted.name, missing_ok=True, owner=options.owner)
+            raise refused(error, "cannot replace the store", temporary) from None
+    return found
+
+
+def _from_folder(
+    cls: type[StoreT], folder: Directory, options: Options, progress: Progress | None
+) -> Brought:
+    choice = _Choice(folder)
+    while True:
+        plan = choice.plan()
+        if plan.begin is None:
+            raise PersistError(f"{folder.path} holds no snapshot and no journal")
+        comeback = Comeback(folder, plan, options, progress)
+        making = segment.Making(plan.begin.seed, 0, comeback.load_only)
+        try:
+            store = segment.attach(cls, comeback.options, making)
+        except Damaged as error:
+            choice.pass_over(plan, error)
+            continue
+        return _brought(store, comeback.filler, plan.notes)
+
+
+def _from_file(
+    cls: type[StoreT], reader: Reader, options: Options, progress: Progress | None
+) -> Brought:
+    if reader.file.what is not What.SNAPSHOT:
+        raise PersistError(
+            f"{reader.path} is a journal, which is nothing by itself: name the directory it lies in"
+        )
+    filler = Fill(progress, reader.size)
+
+    def fill(store: _core.Store) -> None:
+        filler.snapshot(store, reader)
+
+    making = segment.Making(reader.begin.seed, 0, fill)
+    store = segment.attach(cls, as_it_was(options, reader.begin), making)
+    return _brought(store, filler, ())
+
+
+def _brought(store: _core.Store, filler: Fill, notes: tuple[str, ...]) -> Brought:
+    try:
+        return Brought(len(store), filler.expired, store.size, notes)
+    finally:
+        store.close()

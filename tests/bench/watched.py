@@ -1,0 +1,182 @@
+"""What two workers lose while `shmkv top` runs: python -m tests.bench.watched [rounds].
+
+Two processes read and write at full speed (90/10, zipf 0.99, a full store of 64 MiB). Beside them
+`shmkv top` has a terminal of its own. In each round it runs for a while and is stopped (SIGSTOP)
+for as long, first one, then the other, in turns; judged is the median over rounds of the ratio of
+the workers' operations. Beside it stands the share of a processor that top used. With --count the
+hot keys of `shmkv hot --count`, over and over, take top's place.
+
+Does not: take part in the tests. Other processes of a busy machine disturb it: ask for more rounds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pty
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing import get_context
+from typing import Any
+
+import shmkv
+from tests.bench.keys import Zipf, make_keys
+from tests.bench.report import Figure, Table, at_least
+
+MIB = 1 << 20
+SIZE = 64 * MIB
+KEYS = 600_000  # more than fit: items leave all the time
+DRAWS = 100_000
+BLOCK = 500
+WORKERS = 2
+VALUE = bytes(100)
+TURN = 1.0  # seconds
+SETTLE = 0.1  # after top goes on or stands still
+DRAWN = 500  # bytes on the terminal, from which it runs
+BAR = 0.95
+FORK = get_context("fork")
+
+
+def work(name: str, seed: int, done: Any, end: Any) -> None:
+    """Get and set until told to end or the parent is gone."""
+    keys, parent = make_keys(KEYS), os.getppid()
+    asked = [keys[i] for i in Zipf(KEYS).draws(DRAWS, seed=seed)]
+    writes = [i for i in range(BLOCK) if random.Random(i).random() < 0.1]
+    with shmkv.open(name, create=False) as store:
+        for at in itertools.cycle(range(0, DRAWS, BLOCK)):
+            block = asked[at : at + BLOCK]
+            for key in block:
+                store.get(key)
+            for i in writes:
+                store.set(block[i], VALUE)
+            done.value += BLOCK + len(writes)
+            if end.value or os.getppid() != parent:
+                return
+
+
+@contextlib.contextmanager
+def workers(name: str) -> Iterator[list[Any]]:
+    """Counts of operations, one a worker; all gone afterwards."""
+    end = FORK.RawValue("i", 0)
+    counts = [FORK.RawValue("Q", 0) for _ in range(WORKERS)]
+    made = [
+        FORK.Process(target=work, args=(name, seed, done, end), daemon=True)
+        for seed, done in enumerate(counts)
+    ]
+    for process in made:
+        process.start()
+    try:
+        deadline = time.monotonic() + 60
+        while any(done.value < DRAWS for done in counts):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the workers do not work")
+            time.sleep(0.05)
+        yield counts
+    finally:
+        end.value = 1
+        for process in made:
+            process.join(10)
+            process.kill()
+
+
+@contextlib.contextmanager
+def top(name: str, count: bool) -> Iterator[int]:
+    """`shmkv top` on a terminal of 80 x 24; its process id."""
+    master, slave = pty.openpty()
+    again = "import sys\nfrom shmkv.cli.app import cli\nwhile True: cli(standalone_mode=False)"
+    verb = ["-m", "shmkv", "top", name]
+    if count:
+        verb = ["-c", again, "hot", name, "--count"]
+    process = subprocess.Popen(
+        [sys.executable, *verb],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
+        start_new_session=True,
+    )
+    os.close(slave)
+    drawn = threading.Event()
+
+    def drain() -> None:
+        total = 0
+        with contextlib.suppress(OSError):  # the terminal is gone
+            while data := os.read(master, 65536):
+                total += len(data)
+                if total > DRAWN:
+                    drawn.set()
+
+    thread = threading.Thread(target=drain, daemon=True)
+    thread.start()
+    try:
+        if not drawn.wait(60) or process.poll() is not None:
+            raise RuntimeError(f"{verb} does not run")
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+        thread.join(5)
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used."""
+    with open(f"/proc/{pid}/stat") as stream:
+        words = stream.read().rpartition(")")[2].split()
+    ticks: int = os.sysconf("SC_CLK_TCK")
+    return (int(words[11]) + int(words[12])) / ticks
+
+
+def turn(counts: list[Any], pid: int, runs: bool) -> float:
+    """Operations a second of all workers while top runs or stands still."""
+    os.kill(pid, signal.SIGCONT if runs else signal.SIGSTOP)
+    time.sleep(SETTLE)
+    before, began = sum(done.value for done in counts), time.perf_counter()
+    time.sleep(TURN)
+    return (sum(done.value for done in counts) - before) / (time.perf_counter() - began)
+
+
+def measured(rounds: int, count: bool) -> tuple[list[float], float]:
+    """Ratios, with over without; the share of a processor that top used while it ran."""
+    name, ratios, used = f"watched-{os.getpid()}", [], 0.0
+    with shmkv.open(name, size=SIZE, create="new") as store:
+        try:
+            for key in make_keys(KEYS):
+                store.set(key, VALUE)
+            with workers(name) as counts, top(name, count) as pid:
+                for number in range(rounds):
+                    rates = {}
+                    for runs in (True, False) if number % 2 else (False, True):
+                        before = cpu_seconds(pid)
+                        rates[runs] = turn(counts, pid, runs)
+                        used += cpu_seconds(pid) - before
+                    ratios.append(rates[True] / rates[False])
+        finally:
+            shmkv.unlink(name)
+    return ratios, used / rounds / (TURN + SETTLE)
+
+
+def main(rounds: int, count: bool) -> None:
+    """Print what two workers lose."""
+    ratios, used = measured(rounds, count)
+    what = "shmkv hot --count, over and over" if count else "shmkv top"
+    table = Table(f"two workers, 90/10, beside {what}, {rounds} rounds")
+    table.figures = [
+        Figure("operations with / without, median", statistics.median(ratios), bar=at_least(BAR)),
+        Figure("lower quartile", statistics.quantiles(ratios, n=4)[0]),
+        Figure("upper quartile", statistics.quantiles(ratios, n=4)[2]),
+        Figure("share of a processor that it used", used),
+    ]
+    print(table.text())
+
+
+if __name__ == "__main__":
+    given = [arg for arg in sys.argv[1:] if arg != "--count"]
+    main(int(given[0]) if given else 20, "--count" in sys.argv)

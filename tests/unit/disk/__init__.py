@@ -1,0 +1,1 @@
+"""Tests of what outlives the machine: files, directories, saving, coming back, the verbs."""

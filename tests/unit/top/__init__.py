@@ -1,0 +1,1 @@
+"""Tests of live views: looks, the model, hot keys, a watched key, sizes, text and the screen."""
