@@ -300,11 +300,8 @@ static kv_status write_round(struct kv_op *op, bool sync, struct kv_round *round
     kv_status r = append_all(op);
     if (r == KV_OK)
         *round = (struct kv_round){log->listed, log->end - from};
-    if (r == KV_OK && sync) {
+    if (r == KV_OK && sync)
         r = journal_file_sync(op);
-        if (r != KV_OK && !(h->options & KV_OPT_ALWAYS))
-            kv_store_rel(&j->broken, 1u); /* what earlier rounds wrote may be gone, too */
-    }
     if (r != KV_OK)
         journal_file_undo(op, from);
     else if (log->end != from)

@@ -114,9 +114,10 @@ kv_status journal_file_ready(struct kv_op *op) {
     if (fstat(log->file, &st) != 0)
         return failed(op);
     log->end = bytes;
-    if ((uint64_t)st.st_size != bytes || bytes > KV_PLACE_BYTES / 2)
-        return journal_file_make(op, generation + 1, place);
-    return KV_OK;
+    if ((uint64_t)st.st_size == bytes && bytes <= KV_PLACE_BYTES / 2)
+        return KV_OK;
+    kv_status r = journal_file_sync(op); /* what the next one goes on after is on disk before it */
+    return r == KV_OK ? journal_file_make(op, generation + 1, place) : r;
 }
 
 /* ---- blocks ------------------------------------------------------------------------------- */
@@ -202,12 +203,17 @@ kv_status journal_file_pieces(struct kv_op *op) {
 }
 
 kv_status journal_file_sync(struct kv_op *op) {
-    int r;
+    int n;
     do
-        r = fdatasync(op->h->log->file);
-    while (r != 0 && errno == EINTR);
+        n = fdatasync(op->h->log->file);
+    while (n != 0 && errno == EINTR);
     FAULT(journal_synced);
-    return r == 0 ? KV_OK : failed(op);
+    if (n == 0)
+        return KV_OK;
+    kv_status r = failed(op);
+    if (!(op->h->options & KV_OPT_ALWAYS))
+        kv_store_rel(&kv_header_of(op->h)->journal.broken, 1u);
+    return r;
 }
 
 void journal_file_undo(struct kv_op *op, uint64_t end) {
