@@ -128,7 +128,7 @@ def test_what_is_planted_is_found(scene: Scene, plant: Callable[[Scene], None]) 
 
 
 def test_an_unlogged_change_is_found(scene: Scene) -> None:
-    """The live store differs from what comes back by a value, an item, the type of a key, a deadline."""
+    """The live store differs from what comes back by a value, an item, a key's type, a deadline."""
     store = scene.storm.store
     for change in (
         lambda again: again.set("noise0", b"else"),
@@ -143,4 +143,4 @@ def test_an_unlogged_change_is_found(scene: Scene) -> None:
         with scene.storm._returned() as again:
             assert journal_files.differences(store, again) == []
             change(again)
-            assert len(journal_files.differences(store, again)) == 1
+            assert journal_files.differences(store, again) != []
