@@ -1,13 +1,15 @@
 /* test_journal.c: marks, rounds and files of the journal, step by step in one process.
  *
  * Twins stand for other processes: one that writes while a round is between two steps, one that
- * holds a stripe and sleeps, one that dies as a leader (the call to write does not return). The
+ * holds a stripe and sleeps, one that dies as a leader (the call to write does not return). Where
+ * fault points live, a real child is forked while its parent takes to another file. The
  * disk is journal_disk.h's: it fails at the n-th call for every n, writes half, and loses at a
  * power cut what was not synced. The judge is always the same: what the files say, replayed into an
  * empty world with the same seed, is what the world holds. */
 #include "journal_disk.h"
 
 #include <setjmp.h>
+#include <sys/wait.h>
 
 #define ITEMS 60u
 #define MANY  300u /* of the long walk */
@@ -342,6 +344,70 @@ static void test_dead_leader(void) {
     }
 }
 
+#if KV_FAULT
+static pid_t child;
+static int gate[2];
+
+/* Another thread of the parent forks here: the child goes on when the parent is done. */
+static void fork_there(const char *name, void *arg) {
+    (void)arg;
+    kv_fault_arm(1, KV_FAULT_CALL);
+    if (strcmp(name, "journal_used") != 0 || child != 0)
+        return;
+    fflush(NULL);
+    child = fork();
+    if (child == 0)
+        longjmp(dead, 1);
+}
+
+static _Noreturn void live_as_child(void) {
+    char word;
+    kv_fault_arm(0, KV_FAULT_CALL);
+    CHECK_EQ(read(gate[0], &word, 1), 1);
+    OK(item_set(h, 1, 99, 50));
+    OK(lead(h, true, NULL));
+    _exit(0);
+}
+
+/* A process is forked while it begins, or opens, another file: what the child writes counts. */
+static void fork_in(kv_status (*act)(struct kv_handle *)) {
+    int status;
+    child = 0;
+    CHECK_EQ(pipe(gate), 0);
+    kv_fault_hook(fork_there, NULL);
+    if (setjmp(dead) != 0)
+        live_as_child();
+    kv_fault_arm(1, KV_FAULT_CALL);
+    OK(act(h));
+    kv_fault_arm(0, KV_FAULT_CALL);
+    CHECK(child != 0);
+    CHECK_EQ(write(gate[1], "", 1), 1);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    uint32_t stamp;
+    OK(item_get(h, 1, &stamp, NULL));
+    CHECK_EQ(stamp, 99);
+    comes_back_from(&folder, ITEMS);
+    comes_back(ITEMS);
+    CHECK_EQ(close(gate[0]) | close(gate[1]), 0);
+}
+
+static kv_status lead_once(struct kv_handle *as) { return lead(as, true, NULL); }
+
+static void test_fork(void) {
+    begin(0);
+    fill(1);
+    OK(lead(h, true, NULL));
+    fork_in(rotate);
+    struct kv_handle *twin = leader();
+    OK(rotate(twin)); /* our file is no longer the present one */
+    store_detach(twin);
+    fill(2);
+    fork_in(lead_once);
+    end();
+}
+#endif
+
 /* ---- a disk that fails -------------------------------------------------------------------- */
 
 /* What is on disk is the state of the last sync that did not fail, and nothing is lost but time. */
@@ -521,6 +587,9 @@ static const struct kv_test tests[] = {
     {"broken_by_a_follower", test_broken_by_a_follower},
     {"class", test_class},
     {"dead_leader", test_dead_leader},
+#if KV_FAULT
+    {"fork", test_fork},
+#endif
     {"failing_undo", test_failing_undo},
     {"failing_calls", test_failing_calls},
     {"failing_sync_breaks", test_failing_sync_breaks},
