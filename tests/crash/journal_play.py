@@ -49,6 +49,8 @@ class JournalPlay:
     near: tuple[bytes, ...]
     repeatable: bool = True
     settled: bool = True
+    early: bool = False  # the child has its row before `spoil`
+    warm: bool = True  # ... before it acts
     leads: bool = True  # the child; else it has a handle that does not know the directory
     timeout: float = 5.0  # the child's, if it does not lead
     saved: bool = False  # what comes back is a save and the journals after it
@@ -85,7 +87,7 @@ class JournalPlay:
                 step.act(own[0])
                 progress[0] = i
 
-        return Child(act, warm)
+        return Child(act, warm if self.warm else None)
 
     def expect(self, done: int) -> Expectation:
         """What there may be when so many steps have returned."""
@@ -201,11 +203,15 @@ def _once(play: JournalPlay, point: int, response: str) -> Verdict:
         survivor = stack.enter_context(stage.open())
         progress = stack.enter_context(contextlib.closing(mmap.mmap(-1, 4096)))
         try:
+            if play.early:
+                child = play.child(survivor, progress)
+                stack.callback(child.end)
             play.spoil(play, survivor)
             if play.settled:
                 survivor._journal_sync()
-            child = play.child(survivor, progress)
-            stack.callback(child.end)
+            if not play.early:
+                child = play.child(survivor, progress)
+                stack.callback(child.end)
             before = counts()
             child.go(point)
             play.beside(survivor, child)

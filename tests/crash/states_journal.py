@@ -266,24 +266,32 @@ PLAYS |= {
     "journal-break": breaking,
 }
 
+
+def _come(store: Any) -> None:
+    """The first operation of a process: it takes a row, and folds dead ones."""
+    store.get(b"a key that is never there")
+
+
 # The play whose child dies, the name at whose first visit it does, what a second child does then,
-# and dies of. Full form: every name that the play meets.
+# and dies of. Full form: every name that the play meets, all acts.
 RELAPSES: list[tuple[str, str, Action]] = [
     ("journal-sync", "journal_unhinted", _sync),
     ("journal-sync", "journal_claimed", _round),
     ("journal-sync", "journal_appended", _sync),
     ("journal-sync", "journal_counted", _next),
+    ("journal-sync", "journal_counted", _come),
     ("journal-sync", "journal_released", _round),
     ("journal-next", "journal_created", _next),
     ("journal-next", "journal_placed", _sync),
     ("journal-heal", "journal_healed", _next),
 ]
 # What else there may be to do after a first death, in the full form.
-ACTS: list[Action] = [_round, _sync, _next]
+ACTS: list[Action] = [_round, _sync, _next, _come]
 
 
 def relapse(base: str, point: int, act: Action, seed: int) -> JournalPlay:
-    """A first child dies at that point of a play; a second one acts, and dies of that."""
+    """A first child dies at that point of a play; a second one, there already or coming then, acts,
+    and dies of that."""
     play = PLAYS[base](seed)
 
     first_act = play.steps[0].act
@@ -297,6 +305,7 @@ def relapse(base: str, point: int, act: Action, seed: int) -> JournalPlay:
             first.end()
 
     play.spoil = spoil
+    play.early, play.warm = act is not _come, act is not _come
     play.steps = [Step(act, {})]
     play.deaths = 2
     play.repeatable = False
