@@ -84,12 +84,18 @@ static void name_of(char name[32], uint64_t generation) {
     (void)snprintf(name, 32, "journal-%010llu.shmkv", (unsigned long long)generation);
 }
 
+/* A fork may happen between any two of these lines, by another thread: the child then knows no
+ * generation, and opens the file anew. */
 static void use(struct kv_log *log, int fd, uint64_t generation, uint64_t id, uint64_t end) {
-    fd_close(&log->file);
+    struct kv_fd old = log->file;
+    kv_store_rlx(&log->generation, 0u);
+    kv_fence_rel(); /* a forked copy that has any of what follows has that */
     log->file = fd_of(fd);
-    log->generation = generation;
     log->id = id;
     log->end = end;
+    FAULT(journal_used);
+    kv_store_rel(&log->generation, generation);
+    fd_close(&old);
 }
 
 /* Is this the journal of that generation of this very store? Its seed tells stores apart: a wrong
