@@ -138,7 +138,7 @@ class Saver:
         state = self._store._journal_state()
         if state is None:
             return ""
-        if state["broken"]:
+        if state["broken"] or state["unsaved"]:
             return "the journal is broken"
         length, last = _journal_bytes(directory)
         if length > max(JOURNAL_LEAST, JOURNAL_GROWTH * last):
