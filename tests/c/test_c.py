@@ -140,10 +140,16 @@ def prefix() -> Iterator[str]:
 @pytest.mark.timeout(SECONDS + 60)
 @pytest.mark.parametrize(("build", "program", "part"), RUNS)
 def test_core(
-    linker: Callable[[str, str], Path], prefix: str, build: str, program: str, part: str
+    linker: Callable[[str, str], Path],
+    prefix: str,
+    tmp_path: Path,
+    build: str,
+    program: str,
+    part: str,
 ) -> None:
     """The program ends well; what it says is shown when it does not."""
     environment = {**os.environ, **BUILDS[build].environment, "SHMKV_TEST_PREFIX": prefix}
+    environment["TMPDIR"] = str(tmp_path)
     command = [str(linker(build, program)), *([part] if part else [])]
     done = subprocess.run(
         command,
