@@ -9,6 +9,7 @@
 struct py_dump {
     PyObject_HEAD struct py_store *store;
     struct kv_dump dump;
+    uint32_t life; /* of the process that began it: its pins are not a fork child's */
     bool running;
 };
 
@@ -46,6 +47,10 @@ static PyObject *dump_fill(struct py_dump *self, PyObject *arg) {
     if (!fits || self->running || !op_begin(&p, self->store)) {
         PyBuffer_Release(&b);
         return NULL;
+    }
+    if (self->life != self->store->life) {
+        PyBuffer_Release(&b);
+        return PyErr_Format(PyExc_ValueError, "a save does not go on in a fork child: begin anew");
     }
     self->running = true;
     do {
@@ -106,8 +111,10 @@ PyObject *disk_dump(struct py_store *self, PyObject *unused) {
     PyTypeObject *type = self->state->dump_type;
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     struct py_dump *dump = (struct py_dump *)alloc(type, 0);
-    if (dump != NULL)
+    if (dump != NULL) {
         dump->store = (struct py_store *)Py_NewRef((PyObject *)self);
+        dump->life = self->life;
+    }
     return (PyObject *)dump;
 }
 
@@ -259,12 +266,13 @@ PyObject *disk_listen(struct py_store *self, PyObject *ms) {
     Py_RETURN_NONE;
 }
 
-/* A snapshot of the store is whole: everybody may know when. */
-PyObject *disk_saved(struct py_store *self, PyObject *wall_ms) {
+/* _saved(wall_ms, generation): a snapshot of the store is whole: everybody may know when. */
+PyObject *disk_saved(struct py_store *self, PyObject *args) {
     struct py_op p;
-    unsigned long long ms = PyLong_AsUnsignedLongLong(wall_ms);
-    if ((ms == (unsigned long long)-1 && PyErr_Occurred()) || !op_begin_write(&p, self))
+    unsigned long long ms, generation;
+    if (!PyArg_ParseTuple(args, "KK", &ms, &generation) || !op_begin_write(&p, self))
         return NULL;
+    journal_saved(p.op.h, generation);
     kv_store_rlx(&kv_header_of(p.op.h)->journal.saved_ms, (uint64_t)ms);
     Py_RETURN_NONE;
 }
@@ -279,8 +287,9 @@ PyObject *disk_state(struct py_store *self, PyObject *unused) {
         Py_RETURN_NONE;
     journal_state(p.op.h, &t);
     return Py_BuildValue(
-        "{s:i,s:K,s:K,s:K,s:K,s:K,s:I,s:I,s:I}", "mode", (int)kv_journal_mode(p.op.h->options),
+        "{s:i,s:K,s:K,s:K,s:K,s:K,s:I,s:I,s:I,s:I}", "mode", (int)kv_journal_mode(p.op.h->options),
         "generation", (unsigned long long)t.generation, "bytes", (unsigned long long)t.bytes,
         "started", (unsigned long long)t.started, "done", (unsigned long long)t.done, "synced_ms",
-        (unsigned long long)t.synced_ms, "broken", t.broken, "dirty", t.marks, "words", t.words);
+        (unsigned long long)t.synced_ms, "broken", t.broken, "unsaved", t.unsaved, "dirty", t.marks,
+        "words", t.words);
 }

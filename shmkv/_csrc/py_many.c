@@ -83,7 +83,11 @@ static bool settle_many(struct py_store *self, bool marked) {
     if (!op_begin(&p, self))
         return false;
     p.op.marked = true;
-    (void)op_again(&p, s);
+    do
+        s = store_enter(&p.op); /* what was dropped meanwhile may have forked */
+    while (s == KV_INTR && op_interrupted(&p));
+    if (s == KV_OK)
+        (void)op_again(&p, s);
     if (s != KV_OK)
         (void)op_fail(&p, s);
     return s == KV_OK;
@@ -255,7 +259,7 @@ PyObject *whole_stats(struct py_store *self, PyObject *unused) {
         {"created_ms", t.created_ms},
         {"saved_ms", t.saved_ms},
         {"journal_mode", kv_journal_mode(p.op.h->options)},
-        {"journal_broken", t.journal.broken},
+        {"journal_broken", t.journal.broken | t.journal.unsaved},
         {"journal_pending", t.journal.marks},
     };
     PyObject *dict = DICT_OF(numbers), *ages = PyTuple_New(KV_QUEUES);

@@ -72,10 +72,17 @@ void op_settle(struct py_op *p, kv_status *s) {
     while ((r = journal_settle(&p->op)) == KV_INTR) { /* it is done: only the waiting goes on */
         if (p->thread != NULL)
             op_back(p);
+        store_leave(&p->op); /* before the handlers: one may close the store */
         if (!op_interrupted(p)) {
             p->raised = true;
             break;
         }
+        do
+            r = store_enter(&p->op); /* ... or fork */
+        while (r == KV_INTR && op_interrupted(p));
+        p->raised = r == KV_INTR;
+        if (r != KV_OK)
+            break;
     }
     p->op.marked = p->op.overdue = false;
     if (r != KV_OK)
@@ -469,8 +476,8 @@ static PyMethodDef store_methods[] = {
      "_journal_sync($self, /)\n--\n\nWhat was committed before is on disk: (entries, bytes)."},
     {"_journal_listen", PY_METHOD(disk_listen), METH_O,
      "_journal_listen($self, ms, /)\n--\n\nSleep until somebody wants a round, at most so long."},
-    {"_saved", PY_METHOD(disk_saved), METH_O,
-     "_saved($self, ms, /)\n--\n\nA snapshot is whole since then (wall clock)."},
+    {"_saved", PY_METHOD(disk_saved), METH_VARARGS,
+     "_saved($self, ms, generation, /)\n--\n\nA snapshot is whole since then (wall clock)."},
     {"_journal_state", PY_METHOD(disk_state), METH_NOARGS,
      "_journal_state($self, /)\n--\n\nWhere the journal stands, as a dict; None without one."},
     {"_compact", PY_METHOD(whole_compact), METH_NOARGS,

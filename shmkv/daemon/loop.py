@@ -138,13 +138,16 @@ class _Rounds:
         self._store = held.store
         self._said = ""
 
-    def lead(self) -> None:
-        """What was written since the last one goes to disk."""
+    def lead(self, *, last: bool = False) -> None:
+        """What was written since the last one goes to disk; `last`: and is waited for."""
         if not self.leads:
             return
         said = ""
         try:
-            self._store._journal_round()
+            if last:
+                self._store._journal_sync()
+            else:
+                self._store._journal_round()
         except PersistError as error:  # writers are told as well; the disk may come back
             said = str(error)
         if said != self._said:
@@ -172,6 +175,7 @@ def _work(task: Task, held: Held, health: Health, stop: Stop, told: Told) -> Res
             if now >= look_at:
                 look_at = now + LOOK_S
                 if not held.named():
+                    rounds.lead(last=True)
                     return Result(End.REMOVED, f"store {task.name!r} was removed")
                 health.look(now)
                 told.status(health.line())
@@ -187,5 +191,5 @@ def _work(task: Task, held: Held, health: Health, stop: Stop, told: Told) -> Res
             continue
         pause = next_pause(pause, freed, more)
         rounds.sleep(stop, pause)
-    rounds.lead()
+    rounds.lead(last=True)
     return Result(End.STOPPED, "stopped")

@@ -118,6 +118,7 @@ class Saver:
                 return
             except (Error, OSError, MemoryError) as error:
                 self._faults += 1
+                self._asked = True  # a journal that broke needs the snapshot it began anew for
                 pause = min(RETRY_S * 2 ** (self._faults - 1), RETRY_MOST)
                 self._not_before = now + pause
                 log.error("not saved, tried again in %.0f s: %s", pause, error)
@@ -137,7 +138,7 @@ class Saver:
         state = self._store._journal_state()
         if state is None:
             return ""
-        if state["broken"]:
+        if state["broken"] or state["unsaved"]:
             return "the journal is broken"
         length, last = _journal_bytes(directory)
         if length > max(JOURNAL_LEAST, JOURNAL_GROWTH * last):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ RUNS = [
     ("asan", "test_forbidden", ""),
     ("asan", "test_restless", ""),
     ("asan", "test_threads", ""),
+    ("asan", "test_journal", ""),
     ("tsan", "test_locks", ""),
     ("tsan", "test_threads", ""),
     ("tsan", "test_resize", "race"),
@@ -68,6 +70,7 @@ RUNS = [
     ("fault", "test_fork", ""),
     ("fault", "test_corrupt", ""),
     ("fault", "test_refused", ""),
+    ("release", "test_journal", ""),
     ("release", "test_evict", ""),
     ("release", "test_packed", ""),
     ("release", "test_threads", ""),
@@ -136,13 +139,26 @@ def prefix() -> Iterator[str]:
         left.unlink(missing_ok=True)
 
 
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """A folder that no disk slows down, gone with all that a program leaves there."""
+    with tempfile.TemporaryDirectory(prefix="shmkv-c-", dir="/dev/shm") as folder:
+        yield folder
+
+
 @pytest.mark.timeout(SECONDS + 60)
 @pytest.mark.parametrize(("build", "program", "part"), RUNS)
 def test_core(
-    linker: Callable[[str, str], Path], prefix: str, build: str, program: str, part: str
+    linker: Callable[[str, str], Path],
+    prefix: str,
+    memory: str,
+    build: str,
+    program: str,
+    part: str,
 ) -> None:
     """The program ends well; what it says is shown when it does not."""
     environment = {**os.environ, **BUILDS[build].environment, "SHMKV_TEST_PREFIX": prefix}
+    environment["TMPDIR"] = memory
     command = [str(linker(build, program)), *([part] if part else [])]
     done = subprocess.run(
         command,

@@ -64,6 +64,7 @@ def payloads() -> dict[str, bytes]:
         "states.entries": b"".join(entries),
         "twice.entries": two,
         "nothing.entries": state("key-3", None),
+        "wiped.entries": state("key-4", 4) + items.pack_entry(items.WIPE, []) + state("key-5", 5),
     }
 
 

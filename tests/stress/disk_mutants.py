@@ -52,7 +52,7 @@ OCTETS = range(256)
 # Of items, of entries, of headers of blocks, and some beside: form, offset, numbers.
 FIELDS = [("<I", 0, LENGTHS), ("<H", 4, LENGTHS), ("<B", 6, OCTETS), ("<B", 7, OCTETS)]
 FIELDS += [("<Q", 8, WIDE), ("<I", 8, LENGTHS), ("<I", 12, LENGTHS), ("<Q", 0, WIDE)]
-FIELDS += [("<B", 8, OCTETS), ("<I", 9, LENGTHS), ("<B", 4, OCTETS), ("<I", 16, LENGTHS)]
+FIELDS += [("<H", 8, LENGTHS), ("<I", 10, LENGTHS), ("<B", 4, OCTETS), ("<I", 16, LENGTHS)]
 Bytes = bytearray
 KINDS = ("items", "entries", "shmkv")
 SHARES = (45, 40, 15)
@@ -68,7 +68,7 @@ def places(data: bytes, kind: str) -> list[int]:
         if kind == "shmkv":
             at += 32 + (struct.unpack_from("<I", data, at + 8)[0] if at else 0)
         else:
-            at += 9 if kind == "entries" and len(found) % 2 else 0
+            at += 10 if kind == "entries" and len(found) % 2 else 0
             value, key = struct.unpack_from("<IH", data, at)
             at += 8 + value + key + (8 if data[at + 7] & 2 else 0)
         found.append(at)

@@ -32,6 +32,7 @@ from tests.conftest import MIB, SHM
 
 Content = dict[str, Any]
 SIZE = 4 * MIB
+PATIENCE = 1.0  # seconds that a write waits for a disk that refuses
 LONG = bytes(range(256)) * 1100  # in pieces
 BASE: Content = {"a": 1, "b": "text", "c": b"\0" * 90, "gone": None, "long": LONG, "n": [1, (2,)]}
 CHANGES: list[tuple[str, Any]] = [
@@ -102,7 +103,7 @@ class Stage:
 
     def open(self, folder: Path | None = None, **options: Any) -> shmkv.Store:
         """The store of the directory."""
-        return shmkv.open(self.name, path=folder or self.folder, lock_timeout=3.0, **options)
+        return shmkv.open(self.name, path=folder or self.folder, **{"lock_timeout": 3.0, **options})
 
     def end(self) -> None:
         """Nothing is left."""
@@ -220,7 +221,7 @@ def round_(s: Stage) -> Act:
 
 @scene("always", (-1,), ALL)
 def writes(s: Stage) -> Act:
-    store = s.open()
+    store = s.open(lock_timeout=PATIENCE)
     return lambda: change(store, s)
 
 
