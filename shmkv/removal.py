@@ -164,3 +164,13 @@ class Alone:
 
     def __exit__(self, *exc: object) -> None:
         os.close(self.fd)
+
+
+def remove_unused(path: str) -> bool:
+    """Remove a file that nobody has; False: somebody has it, or may have."""
+    try:
+        with Alone(path) as alone:
+            alone.remove()
+    except (InUse, Unsure, OSError):
+        return False
+    return True

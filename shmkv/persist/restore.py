@@ -326,7 +326,7 @@ def _beside(options: Options) -> tuple[Options, Callable[[], None]]:
     left = re.compile(re.escape(begin) + r"[0-9]+\.[0-9a-f]{8}")
     for name in segment.names(owner=options.owner):
         if left.fullmatch(name):
-            _remove_left(segment.file_path(name, uid))
+            removal.remove_unused(segment.file_path(name, uid))
     made = options._replace(name=f"{begin}{os.getpid()}.{os.urandom(4).hex()}")
     temporary, path = (segment.file_path(one.name, uid) for one in (made, options))
 
@@ -338,15 +338,6 @@ def _beside(options: Options) -> tuple[Options, Callable[[], None]]:
             raise refused(error, "cannot replace the store", temporary) from None
 
     return made, finish
-
-
-def _remove_left(path: str) -> None:
-    """Remove a store that nobody has open; what somebody has, or may have, stays."""
-    try:
-        with removal.Alone(path) as alone:
-            alone.remove()
-    except (removal.InUse, removal.Unsure, OSError):
-        return
 
 
 def _from_folder(
