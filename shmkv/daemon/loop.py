@@ -151,6 +151,15 @@ class _Rounds:
             self._said = said
             log.log(logging.ERROR if said else logging.INFO, said or "the journal is written again")
 
+    def finish(self) -> None:
+        """What was written is on disk before the daemon goes: perhaps nobody else syncs it."""
+        if not self.leads:
+            return
+        try:
+            self._store._journal_sync()
+        except (Error, OSError) as error:  # others lead, or find it as a dead daemon leaves it
+            log.error("the last round is not on disk: %s", error)
+
     def sleep(self, stop: Stop, seconds: float) -> None:
         """Until there is something to do: somebody may wait for a round."""
         if self.leads and seconds > 0:
@@ -187,5 +196,5 @@ def _work(task: Task, held: Held, health: Health, stop: Stop, told: Told) -> Res
             continue
         pause = next_pause(pause, freed, more)
         rounds.sleep(stop, pause)
-    rounds.lead()
+    rounds.finish()
     return Result(End.STOPPED, "stopped")
