@@ -91,21 +91,32 @@ def _saving(path: str | None, rules: Rules, keep: int | None, compress: bool) ->
 class Request:
     """What SIGUSR1 does, as long as this process works or stands by: by itself it would end it."""
 
-    def __init__(self) -> None:
-        self.saver: Saver | None = None
+    def __init__(self, folder: str | None) -> None:
+        self._folder = folder
+        self._saver: Saver | None = None
+        self._waits = False
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        if self.saver is not None:
-            self.saver.ask()
-        else:
-            text = "SIGUSR1: nothing is saved: there is no --path, or this daemon only stands by"
+        if self._folder is None:
+            text = "SIGUSR1: nothing is saved without --path"
             logging.getLogger("shmkv.daemon").warning(text)
+        elif self._saver is None:
+            self._waits = True  # until it is this process's turn
+        else:
+            self._saver.ask()
+
+    def goes_to(self, saver: Saver | None) -> None:
+        """From now on this one is asked; None: nobody."""
+        self._saver = saver
+        if saver is not None and self._waits:
+            self._waits = False
+            saver.ask()
 
 
 @contextlib.contextmanager
-def _requests() -> Iterator[Request]:
+def _requests(folder: str | None) -> Iterator[Request]:
     """Hear SIGUSR1 while the block runs, also where who started this process blocks it."""
-    request = Request()
+    request = Request(folder)
     before = signal.signal(signal.SIGUSR1, request)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGUSR1,))
     try:
@@ -157,8 +168,8 @@ def _serve_saves(
         mode=task.mode,
     )
     stack.enter_context(saver.running())
-    request.saver = saver
-    stack.callback(setattr, request, "saver", None)
+    request.goes_to(saver)
+    stack.callback(request.goes_to, None)
 
 
 @verb(
@@ -279,7 +290,7 @@ def _serve(
     task: daemon.Task, told: daemon.Told, metrics: Address | None, saving: Saving
 ) -> daemon.Result:
     """Be the daemon, and hear signals."""
-    with daemon.stop_on_signals() as stop, _requests() as request:
+    with daemon.stop_on_signals() as stop, _requests(task.folder) as request:
         return daemon.serve(task, stop, told, beside=_beside(task, metrics, saving, request))
 
 
