@@ -38,6 +38,8 @@ class Harness(NamedTuple):
 HARNESSES = (
     Harness("storm, evicting", 8, "tests.stress.storm --policy evict --kills 4000"),
     Harness("storm, keeping all", 8, "tests.stress.storm --policy keep --kills 4000"),
+    Harness("journal, everysec", 4, "tests.stress.journal_storm --mode everysec --kills 4000"),
+    Harness("journal, always", 4, "tests.stress.journal_storm --mode always --kills 4000"),
     Harness("every instruction", 14, "tests.c.torture step --full --seconds 240"),
     Harness("every instruction of recovery", 8, "tests.c.torture restep --full --seconds 120"),
     Harness("abandoned operations", 6, "tests.c.torture abandon --full --seconds 120"),

@@ -31,12 +31,20 @@ static bool is_number(uint8_t type) { return type == KV_TYPE_INT || type == KV_T
 
 uint64_t image_wall(void) { return kv_clock_wall_ms() - kv_clock_ms(); }
 
+/* Within what image_parse() takes: neither a time to live of millennia nor a wall clock that was
+ * set back may make a record that cannot be read. */
+static uint64_t wall_deadline(uint64_t deadline_ms, uint64_t wall) {
+    int64_t at = (int64_t)(deadline_ms + wall);
+    return at <= 0 ? 1 : at > (int64_t)KV_DEADLINE_MAX ? KV_DEADLINE_MAX : (uint64_t)at;
+}
+
 bool image_make(struct kv_image *image, struct kv_handle *h, const struct kv_slot *slot,
                 uint64_t wall) {
     const struct kv_item *it = &slot->head;
     uint8_t code = it->type <= KV_TYPE_LAST ? disk_code[it->type] : 0;
-    if (code == 0)
-        return false;
+    if (code == 0 || (it->type == KV_TYPE_BOOL && it->value_len != 1) ||
+        (it->type == KV_TYPE_NONE && it->value_len != 0))
+        return false; /* image_parse() would refuse it */
     uint64_t deadline = item_deadline(slot->item, it);
     uint32_t value_len = is_number(it->type) ? 8 : it->value_len;
     uint8_t flags = (uint8_t)(slot_counter(slot) << KV_CODE_HEAT);
@@ -49,7 +57,7 @@ bool image_make(struct kv_image *image, struct kv_handle *h, const struct kv_slo
     image->head[7] = flags;
     image->head_len = 8;
     if (deadline != 0) {
-        deadline += wall;
+        deadline = wall_deadline(deadline, wall);
         memcpy(image->head + 8, &deadline, 8);
         image->head_len = 16;
     }

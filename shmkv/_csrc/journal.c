@@ -8,12 +8,15 @@
 #include "wait.h"
 
 #define KV_NEAR     32u        /* places a mark may take, from its own on */
-#define KV_CLASS    8u         /* keys of one class that are logged */
+#define KV_CLASS    255u       /* keys of one class that are logged: as many as an entry takes */
 #define KV_BRIEF_NS 2000000u   /* a round waits so long for a stripe */
 #define KV_SYNC_MS  500u       /* everysec: more often than it says */
 #define KV_LOOK_MS  1000u      /* nobody has led a round for so long */
 #define KV_NAP_NS   1000000u   /* of who waits for others to lead */
 #define KV_AHEAD    8u         /* marks whose memory is asked for together */
+#define KV_BROKEN   1u
+#define KV_HEALING  2u /* a new generation is begun; some may not have seen it yet */
+#define KV_AT_BITS  20u /* of a mark's place, in the list while it is sorted */
 #define KV_UNLED    (1u << 31) /* in the list: its stripe was not to be had */
 
 /* Sequentially consistent: a mark, then a look at its hint; a hint taken down, then a look at the
@@ -50,7 +53,7 @@ kv_status journal_mark_dirty(struct kv_op *op, uint64_t hash) {
         return KV_OK; /* it is being filled with what is on disk already */
     op->marked = (h->options & KV_OPT_ALWAYS) != 0;
     op->overdue = kv_clock_coarse_ms() > kv_load_rlx(&j->looked_ms) + KV_LOOK_MS;
-    if (kv_load_rlx(&j->broken))
+    if (kv_load_rlx(&j->broken) == KV_BROKEN)
         return KV_OK;
     for (uint32_t i = 0; i < KV_NEAR; i++) {
         uint32_t at = (first + i) & (h->g.words - 1);
@@ -76,9 +79,10 @@ void journal_recover(struct kv_handle *h) {
     FAULT(journal_recovered);
 }
 
-/* Every mark that is not free, in the upper half of the list. `all`: hints are not asked. */
+/* Every mark that is not free, in the upper half of the list. `all`: hints are not asked. A stripe
+ * is looked at once: a list made of two looks could be led out of bounds. */
 static uint32_t collect(struct kv_handle *h, bool all, uint32_t *found) {
-    uint64_t *marks = marks_of(h);
+    uint64_t *marks = marks_of(h), mark;
     uint32_t n = 0;
     for (uint32_t i = 0; i < h->g.words / KV_MARKS; i++) {
         if (!all && load_seq(&hints_of(h)[i]) == 0)
@@ -86,8 +90,8 @@ static uint32_t collect(struct kv_handle *h, bool all, uint32_t *found) {
         (void)swap_seq(&hints_of(h)[i], (uint8_t)0);
         FAULT(journal_unhinted);
         for (uint32_t at = i * KV_MARKS; at < (i + 1) * KV_MARKS; at++)
-            if (load_seq(&marks[at]) != 0)
-                found[n++] = at;
+            if ((mark = load_seq(&marks[at])) != 0)
+                found[n++] = stripe_of(h, mark) << KV_AT_BITS | at;
     }
     return n;
 }
@@ -95,19 +99,17 @@ static uint32_t collect(struct kv_handle *h, bool all, uint32_t *found) {
 /* Into the list, stripe by stripe; next[s]: where those of stripe s end. */
 static void list_by_stripe(struct kv_handle *h, bool all, uint32_t next[KV_STRIPES_MAX]) {
     struct kv_log *log = h->log;
-    uint64_t *marks = marks_of(h);
     uint32_t *found = log->list + h->g.words, n = collect(h, all, found), sum = 0;
     memset(next, 0, KV_STRIPES_MAX * sizeof *next);
     for (uint32_t i = 0; i < n; i++)
-        next[stripe_of(h, kv_load_rlx(&marks[found[i]]))]++;
+        next[found[i] >> KV_AT_BITS]++;
     for (uint32_t s = 0; s < KV_STRIPES_MAX; s++) {
         uint32_t here = next[s];
         next[s] = sum;
         sum += here;
     }
-    /* Only who holds the journal's lock frees a mark, so each is still of the same stripe. */
     for (uint32_t i = 0; i < n; i++)
-        log->list[next[stripe_of(h, kv_load_rlx(&marks[found[i]]))]++] = found[i];
+        log->list[next[found[i] >> KV_AT_BITS]++] = found[i] & ((1u << KV_AT_BITS) - 1);
     log->listed = n;
 }
 
@@ -300,11 +302,8 @@ static kv_status write_round(struct kv_op *op, bool sync, struct kv_round *round
     kv_status r = append_all(op);
     if (r == KV_OK)
         *round = (struct kv_round){log->listed, log->end - from};
-    if (r == KV_OK && sync) {
+    if (r == KV_OK && sync)
         r = journal_file_sync(op);
-        if (r != KV_OK && !(h->options & KV_OPT_ALWAYS))
-            kv_store_rel(&j->broken, 1u); /* what earlier rounds wrote may be gone, too */
-    }
     if (r != KV_OK)
         journal_file_undo(op, from);
     else if (log->end != from)
@@ -361,10 +360,10 @@ kv_status journal_round(struct kv_op *op, bool sync, struct kv_round *round) {
 
 /* ---- waiting ------------------------------------------------------------------------------ */
 
-/* Let others lead, for a moment. */
-static kv_status nap(struct kv_op *op) {
+/* Let others lead, for a moment; `seen`: the round that was done when there was reason to wait. */
+static kv_status nap(struct kv_op *op, uint32_t seen) {
     struct kv_journal *j = journal_of(op->h);
-    uint32_t seen = kv_load_acq(low_half(&j->done)), owner = kv_load_rlx(&j->lock) & KV_NUMBER_MASK;
+    uint32_t owner = kv_load_rlx(&j->lock) & KV_NUMBER_MASK;
     if (op->leave != NULL)
         op->leave(op);
     (void)kv_add_rlx(&j->wanted, 1u);
@@ -381,6 +380,7 @@ kv_status journal_make_room(struct kv_op *op) {
     struct kv_handle *h = op->h;
     struct kv_round round;
     bool late = lock_pass_deadline(op);
+    uint32_t seen = kv_load_acq(low_half(&journal_of(h)->done));
     kv_status r = may_lead(h) ? journal_round(op, false, &round) : KV_PERSIST;
     if (r == KV_OK || r == KV_INTR)
         return r;
@@ -391,18 +391,21 @@ kv_status journal_make_room(struct kv_op *op) {
         FAULT(journal_broken);
         return KV_OK;
     }
-    return nap(op);
+    return nap(op, seen);
 }
 
 /* Does the round count that began after this operation's commits? */
 static kv_status settle_always(struct kv_op *op) {
     struct kv_handle *h = op->h;
     struct kv_journal *j = journal_of(h);
-    uint64_t wanted = load_seq(&j->started) + 1;
+    if (op->wanted == 0) /* signals end the waiting, not what is waited for */
+        op->wanted = load_seq(&j->started) + 1;
+    uint64_t wanted = op->wanted;
     for (;;) {
         bool late = lock_pass_deadline(op);
         struct kv_round round;
-        if (kv_load_acq(&j->done) >= wanted)
+        uint64_t seen = kv_load_acq(&j->done);
+        if (seen >= wanted)
             return KV_OK;
         kv_status r = may_lead(h) ? lock_try(op, &j->lock) : KV_BUSY;
         if (r == KV_BUSY && op->dead != 0 && may_lead(h))
@@ -416,7 +419,7 @@ static kv_status settle_always(struct kv_op *op) {
         }
         if (late && kv_load_acq(&j->done) < wanted)
             return KV_PERSIST;
-        if (r != KV_OK && (r = nap(op)) != KV_OK)
+        if (r != KV_OK && (r = nap(op, (uint32_t)seen)) != KV_OK)
             return r;
     }
 }
@@ -432,6 +435,9 @@ kv_status journal_settle(struct kv_op *op) {
         return r;
     }
     op->overdue = false;
+    uint32_t owner = kv_load_rlx(&journal_of(h)->lock) & KV_NUMBER_MASK;
+    if (owner != 0 && !row_alive(h, owner))
+        op->dead = owner; /* its fold gives the lock back; the next write leads */
     if (may_lead(h) && lock_try(op, &journal_of(h)->lock) == KV_OK) {
         if (!kv_load_rlx(&journal_of(h)->broken))
             (void)round_locked(op, false, &round);
@@ -477,20 +483,33 @@ static kv_status pass_all_stripes(struct kv_op *op) {
     return KV_OK;
 }
 
+/* Whatever ends it in the middle, the next call goes on: nobody is whole while one write may still
+ * go unlogged. */
+static kv_status heal(struct kv_op *op, uint64_t generation) {
+    struct kv_journal *j = journal_of(op->h);
+    if (kv_load_acq(&j->broken) != KV_HEALING) {
+        kv_status r = journal_file_make(op, generation + 1, KV_PREVIOUS_ALONE);
+        if (r != KV_OK)
+            return r;
+        kv_store_rel(&j->broken, KV_HEALING);
+        FAULT(journal_healing);
+    }
+    kv_status r = pass_all_stripes(op);
+    uint32_t healing = KV_HEALING;
+    if (r == KV_OK && !kv_cas(&j->broken, &healing, 0u)) /* broken again meanwhile */
+        r = KV_PERSIST;
+    FAULT(journal_healed);
+    return r;
+}
+
 static kv_status next_locked(struct kv_op *op) {
     struct kv_handle *h = op->h;
     struct kv_journal *j = journal_of(h);
     uint64_t place = kv_load_acq(&j->place);
     if (h->log == NULL)
         return KV_PERSIST;
-    if (kv_load_acq(&j->broken)) {
-        kv_status r = journal_file_make(op, (place >> KV_PLACE_SHIFT) + 1, KV_PREVIOUS_ALONE);
-        if (r != KV_OK)
-            return r;
-        kv_store_rel(&j->broken, 0u);
-        FAULT(journal_healed);
-        return pass_all_stripes(op);
-    }
+    if (kv_load_acq(&j->broken) != 0)
+        return heal(op, place >> KV_PLACE_SHIFT);
     kv_status r = journal_file_ready(op); /* a torn tail begins the next one already */
     if (r != KV_OK || kv_load_acq(&j->place) >> KV_PLACE_SHIFT != place >> KV_PLACE_SHIFT)
         return r;
@@ -503,8 +522,8 @@ kv_status journal_next(struct kv_op *op, uint64_t *generation) {
     if (r != KV_OK)
         return r;
     r = next_locked(op);
-    lead_unlock(op->h);
     *generation = kv_load_acq(&journal_of(op->h)->place) >> KV_PLACE_SHIFT;
+    lead_unlock(op->h);
     return r;
 }
 

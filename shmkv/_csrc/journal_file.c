@@ -18,14 +18,31 @@
 #define KV_FILE_HEAD    32u
 #define KV_BLOCK_MAGIC  0x424B5653u /* bytes "SVKB" */
 #define KV_BLOCK_HEAD   32u
+#define KV_BEGIN_SEED   24u /* in BEGIN: generation, previous, time, seed */
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
+static struct kv_fd fd_of(int fd) {
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) != 0)
+        return (struct kv_fd){.fd = -1};
+    return (struct kv_fd){fd, (uint64_t)st.st_dev, (uint64_t)st.st_ino};
+}
+
+/* Is it still what was opened? *st tells about it. */
+static bool fd_own(const struct kv_fd *f, struct stat *st) {
+    return f->fd >= 0 && fstat(f->fd, st) == 0 && st->st_dev == f->dev && st->st_ino == f->ino;
+}
+
+static void fd_close(const struct kv_fd *f) {
+    struct stat st;
+    if (fd_own(f, &st))
+        (void)close(f->fd);
+}
+
 static void log_end(struct kv_log *log) {
-    if (log->file >= 0)
-        (void)close(log->file);
-    if (log->dir >= 0)
-        (void)close(log->dir);
+    fd_close(&log->file);
+    fd_close(&log->dir);
     free(log->bytes);
     free(log->list);
     free(log);
@@ -35,11 +52,11 @@ kv_status journal_file_known(struct kv_handle *h, int dir) {
     struct kv_log *log = calloc(1, sizeof *log);
     if (log == NULL)
         return KV_NOMEM;
-    log->file = -1;
-    log->dir = fcntl(dir, F_DUPFD_CLOEXEC, 3);
+    log->file = fd_of(-1);
+    log->dir = fd_of(fcntl(dir, F_DUPFD_CLOEXEC, 3));
     log->list = malloc(2 * (size_t)h->g.words * sizeof *log->list);
-    if (log->dir < 0 || log->list == NULL) {
-        kv_status s = log->dir < 0 ? KV_OS : KV_NOMEM;
+    if (log->dir.fd < 0 || log->list == NULL) {
+        kv_status s = log->dir.fd < 0 ? KV_OS : KV_NOMEM;
         int e = errno;
         log_end(log);
         errno = e;
@@ -55,6 +72,7 @@ kv_status journal_file_known(struct kv_handle *h, int dir) {
 void journal_file_forget(struct kv_log *log) {
     log->bytes = NULL;
     log->room = 0;
+    log->generation = 0; /* and the file may be half exchanged: opened again when it is wanted */
 }
 
 static kv_status failed(struct kv_op *op) {
@@ -66,32 +84,59 @@ static void name_of(char name[32], uint64_t generation) {
     (void)snprintf(name, 32, "journal-%010llu.shmkv", (unsigned long long)generation);
 }
 
+/* A fork may happen between any two of these lines, by another thread: the child then knows no
+ * generation, and opens the file anew. */
 static void use(struct kv_log *log, int fd, uint64_t generation, uint64_t id, uint64_t end) {
-    if (log->file >= 0)
-        (void)close(log->file);
-    log->file = fd;
-    log->generation = generation;
+    struct kv_fd old = log->file;
+    kv_store_rlx(&log->generation, 0u);
+    kv_fence_rel(); /* a forked copy that has any of what follows has that */
+    log->file = fd_of(fd);
     log->id = id;
     log->end = end;
+    FAULT(journal_used);
+    kv_store_rel(&log->generation, generation);
+    fd_close(&old);
+}
+
+/* Is this the journal of that generation of this very store? Its seed tells stores apart: a wrong
+ * directory must not get what belongs elsewhere. */
+static bool is_present(const struct kv_handle *h, int fd, uint64_t generation, uint64_t *id) {
+    unsigned char b[KV_FILE_HEAD + KV_BLOCK_HEAD + KV_BEGIN_SEED + 8];
+    uint64_t sum, number, seed;
+    if (pread(fd, b, sizeof b, 0) != (ssize_t)sizeof b)
+        return false;
+    memcpy(&sum, b + 24, 8);
+    memcpy(id, b + 16, 8);
+    memcpy(&number, b + KV_FILE_HEAD + KV_BLOCK_HEAD, 8);
+    memcpy(&seed, b + KV_FILE_HEAD + KV_BLOCK_HEAD + KV_BEGIN_SEED, 8);
+    return memcmp(b, "SHMKVDSK", 8) == 0 && sum == kv_hash(b, 24, 0) &&
+           b[KV_FILE_HEAD + 4] == KV_BLOCK_BEGIN && number == generation && seed == h->seed;
+}
+
+/* The directory, if it is still the one we were given; -1 and errno. */
+static int dir_of(const struct kv_log *log) {
+    struct stat st;
+    if (fd_own(&log->dir, &st))
+        return log->dir.fd;
+    errno = EBADF;
+    return -1;
 }
 
 /* The file that others have made. */
 static kv_status open_present(struct kv_op *op, uint64_t generation) {
     struct kv_log *log = op->h->log;
-    unsigned char head[KV_FILE_HEAD];
     char name[32];
     uint64_t id;
+    int dir = dir_of(log);
     name_of(name, generation);
-    int fd = openat(log->dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    int fd = dir < 0 ? -1 : openat(dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return failed(op);
-    if (pread(fd, head, sizeof head, 0) != (ssize_t)sizeof head ||
-        memcmp(head, "SHMKVDSK", 8) != 0) {
+    if (!is_present(op->h, fd, generation, &id)) {
         (void)close(fd);
         errno = EINVAL;
         return failed(op);
     }
-    memcpy(&id, head + 16, 8);
     use(log, fd, generation, id, 0);
     return KV_OK;
 }
@@ -106,24 +151,30 @@ kv_status journal_file_ready(struct kv_op *op) {
         op->err = ENOENT;
         return KV_PERSIST;
     }
-    if (log->generation != generation) {
+    if (log->generation != generation || !fd_own(&log->file, &st)) {
         kv_status r = open_present(op, generation);
         if (r != KV_OK)
             return r;
     }
-    if (fstat(log->file, &st) != 0)
+    if (!fd_own(&log->file, &st))
         return failed(op);
     log->end = bytes;
-    if ((uint64_t)st.st_size != bytes || bytes > KV_PLACE_BYTES / 2)
-        return journal_file_make(op, generation + 1, place);
-    return KV_OK;
+    if ((uint64_t)st.st_size < bytes) { /* somebody cut it: what counted is gone */
+        kv_store_rel(&kv_header_of(h)->journal.broken, 1u);
+        errno = ENODATA;
+        return failed(op);
+    }
+    if ((uint64_t)st.st_size == bytes && bytes <= KV_PLACE_BYTES / 2)
+        return KV_OK;
+    kv_status r = journal_file_sync(op); /* the next one says that these bytes count */
+    return r == KV_OK ? journal_file_make(op, generation + 1, place) : r;
 }
 
 /* ---- blocks ------------------------------------------------------------------------------- */
 
 static kv_status write_all(struct kv_op *op, struct iovec *part, int parts, uint64_t at) {
     while (parts > 0) {
-        ssize_t n = pwritev(op->h->log->file, part, parts, (off_t)at);
+        ssize_t n = pwritev(op->h->log->file.fd, part, parts, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
@@ -204,15 +255,19 @@ kv_status journal_file_pieces(struct kv_op *op) {
 kv_status journal_file_sync(struct kv_op *op) {
     int r;
     do
-        r = fdatasync(op->h->log->file);
+        r = fdatasync(op->h->log->file.fd);
     while (r != 0 && errno == EINTR);
     FAULT(journal_synced);
-    return r == 0 ? KV_OK : failed(op);
+    if (r == 0)
+        return KV_OK;
+    if (!(op->h->options & KV_OPT_ALWAYS)) /* the kernel says it once: rounds before may be lost */
+        kv_store_rel(&kv_header_of(op->h)->journal.broken, 1u);
+    return failed(op);
 }
 
 void journal_file_undo(struct kv_op *op, uint64_t end) {
     struct kv_log *log = op->h->log;
-    if (log->generation != 0 && log->written && ftruncate(log->file, (off_t)end) == 0)
+    if (log->generation != 0 && log->written && ftruncate(log->file.fd, (off_t)end) == 0)
         log->end = end; /* where that fails, the next round finds a torn tail */
 }
 
@@ -260,16 +315,18 @@ static kv_status write_head(struct kv_op *op, uint64_t previous) {
 
 static int create(struct kv_op *op, uint64_t *generation, char name[32]) {
     struct stat st;
-    for (;; ++*generation) {
+    int dir = dir_of(op->h->log);
+    for (; dir >= 0; ++*generation) {
         name_of(name, *generation);
         int fd =
-            openat(op->h->log->dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+            openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0 && errno == EEXIST)
             continue;                              /* begun by somebody who died */
         if (fd >= 0 && fstat(op->h->fd, &st) == 0) /* who shares the store shares the journal */
             (void)fchmod(fd, st.st_mode & 0666);
         return fd;
     }
+    return -1;
 }
 
 kv_status journal_file_make(struct kv_op *op, uint64_t generation, uint64_t previous) {
@@ -285,10 +342,10 @@ kv_status journal_file_make(struct kv_op *op, uint64_t generation, uint64_t prev
     use(log, fd, generation, id, 0);
     kv_status r = write_head(op, previous);
     log->written = false;
-    if (r == KV_OK && (fsync(fd) != 0 || fsync(log->dir) != 0))
+    if (r == KV_OK && (fsync(fd) != 0 || fsync(log->dir.fd) != 0))
         r = failed(op);
     if (r != KV_OK) {
-        (void)unlinkat(log->dir, name, 0);
+        (void)unlinkat(log->dir.fd, name, 0);
         use(log, -1, 0, 0, 0);
         return r;
     }

@@ -17,8 +17,14 @@
 
 enum { KV_BLOCK_LAST_PIECE = 1, KV_BLOCK_ROUND_END = 2 };
 
+/* A descriptor that may have become another file's: programs close what they do not know. */
+struct kv_fd {
+    int fd;
+    uint64_t dev, ino;
+};
+
 struct kv_log {
-    int dir, file;
+    struct kv_fd dir, file;
     uint64_t generation;  /* of `file`; 0 = none is open */
     uint64_t id;          /* of that file: seeds its checksums */
     uint64_t end;         /* where the next block goes */
@@ -43,7 +49,8 @@ kv_status journal_file_room(struct kv_log *log, uint64_t more);
 /* Append what is in log->bytes: as a block of entries, or cut into pieces. */
 kv_status journal_file_flush(struct kv_op *op, uint32_t flags);
 kv_status journal_file_pieces(struct kv_op *op);
-/* To the disk. */
+/* To the disk. Where it fails, what earlier rounds wrote may be gone, too, and the next call would
+ * not tell: a journal whose rounds count before they are synced is broken. */
 kv_status journal_file_sync(struct kv_op *op);
 /* Take back what this round appended. */
 void journal_file_undo(struct kv_op *op, uint64_t end);

@@ -105,7 +105,7 @@ struct kv_header {
     struct kv_journal {
         uint32_t lock;   /* lock word: who leads a round */
         uint32_t wanted; /* futex word: raised by who waits for a round and cannot lead one */
-        uint32_t broken; /* 1: a change went unlogged; nothing counts until the next generation */
+        uint32_t broken; /* 1: a change went unlogged; 2: the next generation has just begun */
         uint32_t recovered; /* 1: a leader died: its words in flight are to be logged again */
         uint64_t started;   /* rounds begun */
         uint64_t done;      /* the last one on disk; its low half is a futex word */

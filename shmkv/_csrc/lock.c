@@ -222,6 +222,8 @@ void row_release_all(struct kv_handle *h) {
     struct kv_own *own = h->own;
     for (uint32_t i = own->rows; i-- > 0;) {
         struct kv_row *row = kv_row_at(h, own->row[i].row);
+        for (uint32_t k = 0; k < KV_PINS; k++) /* a save that was not ended */
+            kv_store_rlx(&row->pin[k], 0u);
         kv_store_rel(&row->number, 0u); /* release: the row is empty */
         FAULT(row_left);
         row_unclaim(h, own->row[i].row);

@@ -76,6 +76,7 @@ struct kv_op {
     uint32_t hits, misses, sets;   /* to be counted when the operation ends: op_tally() */
     uint64_t written;
     int err;                 /* KV_OS: errno */
+    uint64_t wanted;         /* the round that has them; 0 = not asked yet */
     bool marked;             /* a change of this operation is to be on disk before it returns */
     bool overdue;            /* nobody has looked at the journal's marks for a second */
     uint8_t heat;            /* access counter of the item that is stored */

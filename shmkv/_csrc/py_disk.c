@@ -9,6 +9,7 @@
 struct py_dump {
     PyObject_HEAD struct py_store *store;
     struct kv_dump dump;
+    uint32_t life; /* of the process that began it: its pins are not a fork child's */
     bool running;
 };
 
@@ -46,6 +47,10 @@ static PyObject *dump_fill(struct py_dump *self, PyObject *arg) {
     if (!fits || self->running || !op_begin(&p, self->store)) {
         PyBuffer_Release(&b);
         return NULL;
+    }
+    if (self->life != self->store->life) {
+        PyBuffer_Release(&b);
+        return PyErr_Format(PyExc_ValueError, "a save does not go on in a fork child: begin anew");
     }
     self->running = true;
     do {
@@ -106,8 +111,10 @@ PyObject *disk_dump(struct py_store *self, PyObject *unused) {
     PyTypeObject *type = self->state->dump_type;
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     struct py_dump *dump = (struct py_dump *)alloc(type, 0);
-    if (dump != NULL)
+    if (dump != NULL) {
         dump->store = (struct py_store *)Py_NewRef((PyObject *)self);
+        dump->life = self->life;
+    }
     return (PyObject *)dump;
 }
 

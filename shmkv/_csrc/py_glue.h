@@ -124,7 +124,8 @@ static inline bool op_ended(struct py_op *p, kv_status *s) {
         op_settle(p, s);
     if (p->thread != NULL)
         op_back(p);
-    store_leave(&p->op); /* with the GIL: it counts */
+    if (__builtin_expect(!p->raised, 1)) /* else it has left, and the handle may be gone */
+        store_leave(&p->op);             /* with the GIL: it counts */
     return __builtin_expect(*s == KV_INTR, 0) && !p->raised && op_interrupted(p);
 }
 /* NULL, with the exception that fits. */

@@ -83,7 +83,11 @@ static bool settle_many(struct py_store *self, bool marked) {
     if (!op_begin(&p, self))
         return false;
     p.op.marked = true;
-    (void)op_again(&p, s);
+    do
+        s = store_enter(&p.op); /* what was dropped meanwhile may have forked */
+    while (s == KV_INTR && op_interrupted(&p));
+    if (s == KV_OK)
+        (void)op_again(&p, s);
     if (s != KV_OK)
         (void)op_fail(&p, s);
     return s == KV_OK;

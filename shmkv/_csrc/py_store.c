@@ -72,10 +72,17 @@ void op_settle(struct py_op *p, kv_status *s) {
     while ((r = journal_settle(&p->op)) == KV_INTR) { /* it is done: only the waiting goes on */
         if (p->thread != NULL)
             op_back(p);
+        store_leave(&p->op); /* before the handlers: one may close the store */
         if (!op_interrupted(p)) {
             p->raised = true;
             break;
         }
+        do
+            r = store_enter(&p->op); /* ... or fork */
+        while (r == KV_INTR && op_interrupted(p));
+        p->raised = r == KV_INTR;
+        if (r != KV_OK)
+            break;
     }
     p->op.marked = p->op.overdue = false;
     if (r != KV_OK)

@@ -57,8 +57,11 @@ void store_detach(struct kv_handle *h) {
 static kv_status enter_slow(struct kv_op *op) {
     struct kv_handle *h = op->h;
     (void)pthread_mutex_lock(&h->own->mutex);
-    kv_status s = h->own->attached ? KV_OK : segment_adopt(h);
-    journal_forked(h);
+    kv_status s = KV_OK;
+    if (!h->own->attached) { /* else another thread was first, and may be leading a round */
+        s = segment_adopt(h);
+        journal_forked(h);
+    }
     (void)pthread_mutex_unlock(&h->own->mutex);
     if (s == KV_OS)
         op->err = errno;

@@ -283,11 +283,15 @@ static kv_status delete_once(struct kv_op *op, const struct kv_key *key,
     r = table_find(h, s, key, &slot);
     if (r == KV_OK && present(&slot, &expired) && token != NULL && !token_fits(&slot, token))
         r = KV_EXISTS;
-    if (r == KV_OK)
+    /* Eviction is not logged: what has left memory may still be on disk, and come back. */
+    bool there = r == KV_OK, gone = r == KV_MISS && (h->options & KV_OPT_EVICT) && token == NULL;
+    if (there || gone)
         r = journal_mark(op, key->hash);
-    if (r == KV_OK)
+    if (r == KV_OK && there)
         table_remove_locked(h, s, key->hash, &slot, kv_item_bytes(&slot.head));
     table_unlock(h, s);
+    if (r == KV_OK && gone)
+        return KV_MISS;
     if (r != KV_OK)
         return r;
     row_count(h, expired ? KV_STAT_EXPIRED : KV_STAT_DELETES, 1);

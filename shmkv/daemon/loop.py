@@ -181,6 +181,7 @@ def _work(task: Task, held: Held, health: Health, stop: Stop, told: Told) -> Res
             if now >= look_at:
                 look_at = now + LOOK_S
                 if not held.named():
+                    rounds.finish()
                     return Result(End.REMOVED, f"store {task.name!r} was removed")
                 health.look(now)
                 told.status(health.line())

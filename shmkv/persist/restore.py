@@ -205,7 +205,19 @@ class Comeback:
         for step in plan.steps:
             with self.folder.reader(journal_name(step.generation)) as reader:
                 end = self.filler.journal(store, reader, step.counted)
+        if self.journal and plan.steps:
+            self._hold(journal_name(plan.steps[-1].generation))
         return end
+
+    def _hold(self, name: str) -> None:
+        """Its writer may have ended before it synced; the next generation says that it counts."""
+        fd = self.folder.open(name)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            raise refused(error, "cannot sync", self.folder.at(name)) from None
+        finally:
+            os.close(fd)
 
     def _begin_journal(self, store: _core.Store, end: int) -> None:
         plan, generation = self.plan, self.plan.last + 1

@@ -21,9 +21,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from shmkv import _core
-from tests.crash import faultbuild, states_growth, states_life, states_memory, states_plain
+from tests.crash import (
+    faultbuild,
+    states_growth,
+    states_journal,
+    states_life,
+    states_memory,
+    states_plain,
+)
 from tests.crash.birth import Birth
 from tests.crash.explore import Explorer, Found, Probe
+from tests.crash.journal_play import RESPONSES as ANSWERS
+from tests.crash.journal_play import JournalPlay
 from tests.crash.scene import RESPONSES, Scene, Verdict, relapse, run
 from tests.crash.stage import MIB, Stage, counts
 
@@ -203,6 +212,39 @@ def relapses(matrix: Matrix, found: dict[str, Found]) -> None:
                 matrix.play(Played(again), ["write", "attach"])
 
 
+@contextlib.contextmanager
+def journaled(name: str) -> Iterator[JournalPlay]:
+    """A play about the journal."""
+    play = states_journal.PLAYS[name](SEED)
+    try:
+        yield play
+    finally:
+        play.stage.close()
+
+
+def journals(matrix: Matrix) -> None:
+    """Stores with a journal; then deaths of who comes after a dead leader."""
+    found: dict[str, Found] = {}
+    for name in states_journal.PLAYS:
+        with journaled(name) as play:
+            found[name] = matrix.play(play, play.responses())
+    wanted = states_journal.RELAPSES
+    if FULL:
+        bases = dict.fromkeys(base for base, _, _ in wanted)
+        acts = states_journal.ACTS
+        wanted = [(base, name, act) for base in bases for name in found[base].first for act in acts]
+    for base, name, act in wanted:
+        point = found[base].first.get(name)
+        if point is None:
+            matrix.violation(Violation(base, 0, "", f"{name} is not visited"))
+            continue
+        again = states_journal.relapse(base, point, act, SEED)
+        try:
+            matrix.play(again, again.responses())
+        finally:
+            again.stage.close()
+
+
 def whole(matrix: Matrix) -> None:
     """Everything."""
     found: dict[str, Found] = {}
@@ -211,16 +253,30 @@ def whole(matrix: Matrix) -> None:
             found[name] = matrix.play(Played(scene), scene.responses())
     births(matrix)
     relapses(matrix, found)
+    journals(matrix)
     for name in sorted(matrix.missing()):
         matrix.violation(Violation("matrix", 0, "", f"nobody died at FAULT({name})"))
+
+
+def chosen_play(matrix: Matrix, name: str, point: int | None, response: str | None) -> bool:
+    """One of them by its name, or one death of it; did that show a violation?"""
+    with journaled(name) if name in states_journal.PLAYS else staged(name) as what:
+        play: Play = Played(what) if isinstance(what, Scene) else what
+        responses = [response] if response else what.responses()
+        if point is None:
+            matrix.play(play, responses)
+            return False
+        verdict = play.run(point, responses[0])
+        print(verdict.killed, *verdict.problems, sep="\n")
+        return bool(verdict.problems)
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash.matrix")
-    parser.add_argument("scene", nargs="*", help="only these scenes")
+    parser.add_argument("scene", nargs="*", help="only these scenes; `journals`: all about them")
     parser.add_argument("--point", type=int, help="only this point")
-    parser.add_argument("--response", choices=list(RESPONSES), help="only this response")
+    parser.add_argument("--response", help=f"only this: {', '.join({*RESPONSES, *ANSWERS})}")
     chosen = parser.parse_args()
     _core.fault_share()
     gc.freeze()
@@ -228,14 +284,10 @@ def main() -> int:
     if not chosen.scene:
         whole(matrix)
     for name in chosen.scene:
-        with staged(name) as scene:
-            responses = [chosen.response] if chosen.response else scene.responses()
-            if chosen.point is None:
-                matrix.play(Played(scene), responses)
-                continue
-            verdict = run(scene, chosen.point, responses[0])
-            print(verdict.killed, *verdict.problems, sep="\n")
-            return bool(verdict.problems)
+        if name == "journals":
+            journals(matrix)
+        elif chosen_play(matrix, name, chosen.point, chosen.response):
+            return 1
     print(
         f"{sum(counts().values())} visits of fault points, {matrix.kills} kills, "
         f"{matrix.runs} runs, at {len(matrix.died_at)} names"

@@ -208,23 +208,28 @@ def run_once(scene: Scene, point: int, response: str) -> Verdict:
         return Verdict(ended.killed, visits, judge.problems, judge.worst_ms)
 
 
-def run(scene: Scene, point: int, response: str) -> Verdict:
+def patient(once: Callable[[], Verdict]) -> Verdict:
     """One death; when only the time was exceeded, the best of TRIES, further and further apart.
 
     A wait that the code makes is there each time; a machine that others keep busy, or that gets its
     memory on first touch, is slow for some seconds at most.
     """
-    verdict = run_once(scene, point, response)
+    verdict = once()
     for turn in range(1, TRIES):
         if verdict.problems or verdict.worst_ms <= LIMIT_MS:
             break
         time.sleep(turn * PAUSE_S)
-        again = run_once(scene, point, response)
+        again = once()
         if again.problems or again.worst_ms < verdict.worst_ms:
             verdict = again
     if verdict.worst_ms > LIMIT_MS:
         verdict.problems.append(f"an operation took {verdict.worst_ms:.1f} ms, {TRIES} times")
     return verdict
+
+
+def run(scene: Scene, point: int, response: str) -> Verdict:
+    """A death in a scene."""
+    return patient(lambda: run_once(scene, point, response))
 
 
 def relapse(scene: Scene, point: int, response: str) -> Scene:

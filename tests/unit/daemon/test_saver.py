@@ -234,6 +234,22 @@ def test_a_broken_journal_is_mended_by_a_save(
     assert (len(back), back["after"]) == (kept + 1, 1)
 
 
+def test_a_saver_that_died_while_it_mended_is_followed_by_a_save(
+    open_store: Opener, reborn: Opener, folder: Path, said: Callable[[], list[str]]
+) -> None:
+    """The journal counts as whole then, and is not without its snapshot."""
+    store = open_store(path=folder, journal="everysec")
+    break_journal(store.name)
+    store._journal_next()
+    assert not store.stats().journal_broken
+    looks = Looks(store, folder)
+    assert looks.after(0.25) == 1
+    assert said()[-1].endswith("(the journal began anew, and nothing was saved since)")
+    assert looks.after(0.25) == 1
+    kept = dict(store)
+    assert dict(reborn(store, path=folder)) == kept
+
+
 def test_a_long_journal_is_followed_by_a_save(
     open_store: Opener,
     folder: Path,
