@@ -73,11 +73,20 @@ def _openers(one: Found, proc: Path) -> dict[str, bool]:
     """Of the processes that have a segment open: do they have its directory open as well?"""
     found = {}
     for folder in proc.glob("[0-9]*/fd"):
-        with contextlib.suppress(OSError):
-            links = [os.readlink(entry.path) for entry in os.scandir(folder)]
-            if str(one.path) in links:
-                found[folder.parent.name] = any(map(_is_store_folder, links))
+        links = _links(folder)
+        if str(one.path) in links:
+            found[folder.parent.name] = any(map(_is_store_folder, links))
     return found
+
+
+def _links(folder: Path) -> list[str]:
+    """What a process has open, as far as this user may know."""
+    links = []
+    with contextlib.suppress(OSError):
+        for number in os.listdir(folder):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                links.append(os.readlink(folder / number))
+    return links
 
 
 def _is_daemon(process: Path) -> bool:

@@ -41,7 +41,8 @@ def journal(totals: Mapping[str, Any]) -> tuple[str, bool] | None:
     if totals["journal_broken"]:
         return f"{totals['journal']}, broken until the next snapshot", True
     pending = totals["journal_pending"]
-    return f"{totals['journal']}, {f'{pending} keys wait' if pending else 'nothing waits'}", False
+    waits = "1 key waits" if pending == 1 else f"{pending or 'no'} keys wait"
+    return f"{totals['journal']}, {waits}", False
 
 
 def snapshot(totals: Mapping[str, Any], now: float) -> str | None:
