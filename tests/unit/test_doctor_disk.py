@@ -143,7 +143,10 @@ def test_a_broken_journal_is_found_and_mended_as_it_says(
     findings = examine(Places(), name=store.name, folder=str(folder))
     (one,) = [one for one in findings if one.severity == "problem"]
     assert "its journal is broken" in one.text
-    assert run("doctor", store.name, "--path", str(folder), code=1).stdout.count("journal is broken") == 1
+    assert (
+        run("doctor", store.name, "--path", str(folder), code=1).stdout.count("journal is broken")
+        == 1
+    )
     assert one.fix is not None
     run(*shlex.split(one.fix)[1:])
     run("doctor", store.name, "--path", str(folder))
