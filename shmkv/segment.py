@@ -144,10 +144,7 @@ def _attach_once(
         status, number, found = made
         if status == "gone":
             raise _Again
-        if status in ("busy", "half made") and filling.going_on(options.name, uid):
-            raise _Filled
-        if status == "busy" and not _half_made(options.name, uid, whole=True):
-            raise _Again  # finished, or given up, since we stopped waiting
+        _waited(status, options.name, uid)
         if status != "corrupt" or options.on_corrupt != "recreate" or options.readonly:
             raise refusals.refusal(status, number, found, options, uid)
     log.tell(
@@ -232,6 +229,14 @@ def _existing(name: str, uid: int, *, readonly: bool, unseen: bool = False) -> i
     """A descriptor of what has the name, whatever it is; a pipe put there does not block."""
     how = (os.O_RDONLY if readonly else os.O_RDWR) | (os.O_NOATIME if unseen else 0)
     return os.open(file_path(name, uid), how | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _waited(status: str, name: str, uid: int) -> None:
+    """Is who makes the segment still at it, or has that come to an end since? Then not in vain."""
+    if status in ("busy", "half made") and filling.going_on(name, uid):
+        raise _Filled
+    if status == "busy" and not _half_made(name, uid, whole=True):
+        raise _Again
 
 
 def _half_made(name: str, uid: int, *, whole: bool = False) -> bool:

@@ -13,7 +13,9 @@
 #define KV_IMAGE_BLOCK (1u << 20)   /* a block's payload is about so long ... */
 #define KV_IMAGE_LARGE (256u << 10) /* ... and a record longer than this is cut into pieces */
 #define KV_IMAGE_HEAD  16u          /* bytes before the key, at most */
-#define KV_IMAGE_CODES 1u           /* version of the numbers of types */
+#define KV_CLASS_MOST  (KV_BUCKETS * KV_SLOTS) /* keys that can agree in all that is looked at */
+#define KV_ENTRY_HEAD  10u                     /* class, number of items */
+#define KV_IMAGE_CODES 1u                      /* version of the numbers of types */
 
 enum { KV_BLOCK_BEGIN = 1, KV_BLOCK_ITEMS, KV_BLOCK_PIECE, KV_BLOCK_ROUND, KV_BLOCK_END };
 

@@ -7,22 +7,23 @@
 #include "journal_file.h"
 #include "wait.h"
 
-#define KV_NEAR     32u        /* places a mark may take, from its own on */
-#define KV_CLASS    255u       /* keys of one class that are logged: as many as an entry takes */
-#define KV_BRIEF_NS 2000000u   /* a round waits so long for a stripe */
-#define KV_SYNC_MS  500u       /* everysec: more often than it says */
-#define KV_LOOK_MS  1000u      /* nobody has led a round for so long */
-#define KV_NAP_NS   1000000u   /* of who waits for others to lead */
-#define KV_AHEAD    8u         /* marks whose memory is asked for together */
+#define KV_NEAR     32u       /* places a mark may take, from its own on */
+#define KV_BRIEF_NS 2000000u  /* a round waits so long for a stripe */
+#define KV_SYNC_MS  500u      /* everysec: more often than it says */
+#define KV_LOOK_MS  1000u     /* nobody has led a round for so long */
+#define KV_NAP_NS   1000000u  /* of who waits for others to lead */
+#define KV_REST_NS  20000000u /* of who has tried, and the disk refused */
+#define KV_AHEAD    8u        /* marks whose memory is asked for together */
 #define KV_BROKEN   1u
-#define KV_HEALING  2u /* a new generation is begun; some may not have seen it yet */
-#define KV_AT_BITS  20u /* of a mark's place, in the list while it is sorted */
+#define KV_UNSAVED  2u         /* a new generation is written to; it wants its snapshot */
+#define KV_AT_BITS  20u        /* of a mark's place, in the list while it is sorted */
 #define KV_UNLED    (1u << 31) /* in the list: its stripe was not to be had */
 
 /* Sequentially consistent: a mark, then a look at its hint; a hint taken down, then a look at the
  * marks: one of the two sees the other. */
 #define load_seq(p)    __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define swap_seq(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
+#define or_seq(p, v)   __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define cas_seq(p, e, v)                                                                           \
     __atomic_compare_exchange_n((p), (e), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
 
@@ -75,8 +76,17 @@ kv_status journal_mark_dirty(struct kv_op *op, uint64_t hash) {
 /* ---- a round: what is dirty --------------------------------------------------------------- */
 
 void journal_recover(struct kv_handle *h) {
-    kv_store_rel(&journal_of(h)->recovered, 1u);
+    (void)or_seq(&journal_of(h)->todo, (uint32_t)KV_TODO_ALL);
     FAULT(journal_recovered);
+}
+
+void journal_wipe(struct kv_op *op) {
+    struct kv_handle *h = op->h;
+    if (h->held || !(h->options & KV_OPT_JOURNAL) || !(h->options & KV_OPT_EVICT))
+        return;
+    (void)or_seq(&journal_of(h)->todo, (uint32_t)KV_TODO_WIPE); /* before any key is marked */
+    FAULT(journal_wiping);
+    op->marked = (h->options & KV_OPT_ALWAYS) != 0;
 }
 
 /* Every mark that is not free, in the upper half of the list. `all`: hints are not asked. A stripe
@@ -158,8 +168,8 @@ static void release(struct kv_handle *h, bool logged) {
     for (uint32_t i = 0; i < log->listed; i++) {
         uint32_t at = log->list[i] & ~KV_UNLED;
         uint64_t flight = kv_load_rlx(&marks[at]) | KV_MARK_FLIGHT, seen = flight;
-        bool freed = !(log->list[i] & KV_UNLED) &&
-                     cas_seq(&marks[at], &seen, logged ? 0 : flight & ~KV_MARK_FLIGHT) && logged;
+        bool free = logged && !(log->list[i] & KV_UNLED);
+        bool freed = cas_seq(&marks[at], &seen, free ? 0 : flight & ~KV_MARK_FLIGHT) && free;
         FAULT(journal_released);
         if (!freed)
             hint(h, at);
@@ -169,27 +179,31 @@ static void release(struct kv_handle *h, bool logged) {
 
 /* ---- a round: what is there now ----------------------------------------------------------- */
 
+static unsigned char *entry_head(struct kv_log *log, uint64_t class, uint32_t items) {
+    unsigned char *to = log->bytes + log->used;
+    uint16_t n = (uint16_t)items;
+    memcpy(to, &class, 8);
+    memcpy(to + 8, &n, 2);
+    return to + KV_ENTRY_HEAD;
+}
+
 /* The items of a class as they are, behind log->used: room permitting, else how much it takes.
  * Unlocked, it counts only if the stripe's version is the same afterwards. */
 static kv_status read_class(struct kv_op *op, uint32_t s, uint64_t class, uint64_t wall,
                             uint64_t *bytes) {
     struct kv_handle *h = op->h;
     struct kv_log *log = h->log;
-    struct kv_slot slot[KV_CLASS];
+    struct kv_slot slot[KV_CLASS_MOST];
     uint32_t n;
-    kv_status r = table_find_class(h, s, class, KV_MARK_BITS, slot, KV_CLASS, &n);
+    kv_status r = table_find_class(h, s, class, KV_MARK_BITS, slot, KV_CLASS_MOST, &n);
     if (r != KV_OK)
         return r;
-    *bytes = 9;
+    *bytes = KV_ENTRY_HEAD;
     for (uint32_t i = 0; i < n; i++)
         *bytes += KV_IMAGE_HEAD + 8ull + slot[i].head.key_len + slot[i].head.value_len;
     if (log->used + *bytes > log->room)
         return KV_NOPAGE;
-    unsigned char *to = log->bytes + log->used;
-    uint8_t count = (uint8_t)n;
-    memcpy(to, &class, 8);
-    memcpy(to + 8, &count, 1);
-    to += 9;
+    unsigned char *to = entry_head(log, class, n);
     for (uint32_t i = 0; i < n; i++) {
         struct kv_image image;
         if (!image_make(&image, h, &slot[i], wall))
@@ -257,15 +271,25 @@ static void prefetch(struct kv_handle *h, uint32_t from) {
     }
 }
 
-static kv_status append_all(struct kv_op *op) {
+static kv_status append_all(struct kv_op *op, bool wipe) {
     struct kv_handle *h = op->h;
     struct kv_log *log = h->log;
     uint64_t *marks = marks_of(h), wall = image_wall();
     kv_status r = journal_file_room(log, KV_IMAGE_BLOCK);
+    if (r == KV_OK && wipe) {
+        (void)entry_head(log, KV_MARK_WIPE, 0);
+        log->used += KV_ENTRY_HEAD;
+        log->count++;
+    }
     for (uint32_t i = 0; r == KV_OK && i < log->listed; i++) {
         if (i % KV_AHEAD == 0)
             prefetch(h, i);
-        r = append_class(op, kv_load_rlx(&marks[log->list[i] & ~KV_UNLED]) & ~KV_MARK_BITS, wall);
+        uint64_t mark = kv_load_rlx(&marks[log->list[i] & ~KV_UNLED]);
+        r = append_class(op, mark & ~KV_MARK_BITS, wall);
+        if (r == KV_CORRUPT) { /* damaged: it stays dirty, the others go on */
+            log->list[i] |= KV_UNLED;
+            r = KV_OK;
+        }
         if (r == KV_OK && log->used >= KV_IMAGE_BLOCK)
             r = journal_file_flush(op, 0);
     }
@@ -299,16 +323,23 @@ static kv_status write_round(struct kv_op *op, bool sync, struct kv_round *round
     log->used = 0;
     log->count = 0;
     log->written = false;
-    kv_status r = append_all(op);
+    /* After the claim: what a clear kept is of this round or a later one. */
+    uint32_t todo = load_seq(&j->todo);
+    kv_status r = append_all(op, (todo & KV_TODO_WIPE) != 0);
     if (r == KV_OK)
         *round = (struct kv_round){log->listed, log->end - from};
+    bool appended = r == KV_OK;
     if (r == KV_OK && sync)
         r = journal_file_sync(op);
-    if (r != KV_OK)
+    if (!appended)
         journal_file_undo(op, from);
+    else if (r != KV_OK) /* a torn tail: what half reached the disk is never written over */
+        log->generation = 0;
     else if (log->end != from)
         kv_store_rel(&j->place, log->generation << KV_PLACE_SHIFT | log->end);
     FAULT(journal_counted);
+    if (r == KV_OK)
+        (void)kv_and_rel(&j->todo, ~todo);
     release(h, r == KV_OK);
     if (log->room > 4 * KV_IMAGE_BLOCK) { /* a large value went by */
         free(log->bytes);
@@ -329,17 +360,18 @@ static kv_status round_locked(struct kv_op *op, bool sync, struct kv_round *roun
         return KV_PERSIST;
     if (op->leave != NULL)
         op->leave(op);
+    kv_store_rlx(&j->looked_ms, now); /* a disk that refuses is not asked by every write */
     kv_status r = journal_file_ready(op);
     if (r != KV_OK)
         return r;
     sync = sync || (h->options & KV_OPT_ALWAYS) || now >= kv_load_rlx(&j->synced_ms) + KV_SYNC_MS;
     __atomic_store_n(&j->started, number, __ATOMIC_SEQ_CST); /* before any mark is looked at */
+    kv_fence_seq();
     FAULT(journal_started);
-    list_by_stripe(h, kv_load_acq(&j->recovered) != 0, next);
+    list_by_stripe(h, (load_seq(&j->todo) & KV_TODO_ALL) != 0, next);
     claim(op, next);
     r = write_round(op, sync, round);
     if (r == KV_OK) {
-        kv_store_rlx(&j->recovered, 0u);
         kv_store_rlx(&j->looked_ms, kv_clock_ms());
         if (sync)
             kv_store_rlx(&j->synced_ms, now);
@@ -353,7 +385,8 @@ kv_status journal_round(struct kv_op *op, bool sync, struct kv_round *round) {
     kv_status r = lead_lock(op);
     if (r != KV_OK)
         return r;
-    r = kv_load_rlx(&journal_of(op->h)->broken) ? KV_PERSIST : round_locked(op, sync, round);
+    r = kv_load_rlx(&journal_of(op->h)->broken) == KV_BROKEN ? KV_PERSIST
+                                                             : round_locked(op, sync, round);
     lead_unlock(op->h);
     return r;
 }
@@ -361,14 +394,14 @@ kv_status journal_round(struct kv_op *op, bool sync, struct kv_round *round) {
 /* ---- waiting ------------------------------------------------------------------------------ */
 
 /* Let others lead, for a moment; `seen`: the round that was done when there was reason to wait. */
-static kv_status nap(struct kv_op *op, uint32_t seen) {
+static kv_status nap(struct kv_op *op, uint32_t seen, bool failing) {
     struct kv_journal *j = journal_of(op->h);
     uint32_t owner = kv_load_rlx(&j->lock) & KV_NUMBER_MASK;
     if (op->leave != NULL)
         op->leave(op);
     (void)kv_add_rlx(&j->wanted, 1u);
     kv_wake(&j->wanted, 1);
-    enum kv_wait_result r = kv_wait(low_half(&j->done), seen, KV_NAP_NS);
+    enum kv_wait_result r = kv_wait(low_half(&j->done), seen, failing ? KV_REST_NS : KV_NAP_NS);
     if (r == KV_TIMED_OUT && owner != 0 && !row_alive(op->h, owner))
         op->dead = owner; /* its fold gives the lock back, and so does who leads next */
     return r == KV_INTERRUPTED && op->h->interruptible ? KV_INTR : KV_OK;
@@ -391,13 +424,14 @@ kv_status journal_make_room(struct kv_op *op) {
         FAULT(journal_broken);
         return KV_OK;
     }
-    return nap(op, seen);
+    return nap(op, seen, may_lead(h));
 }
 
 /* Does the round count that began after this operation's commits? */
 static kv_status settle_always(struct kv_op *op) {
     struct kv_handle *h = op->h;
     struct kv_journal *j = journal_of(h);
+    kv_fence_seq();      /* the commits, then the look: a round of a higher number has them */
     if (op->wanted == 0) /* signals end the waiting, not what is waited for */
         op->wanted = load_seq(&j->started) + 1;
     uint64_t wanted = op->wanted;
@@ -412,14 +446,14 @@ static kv_status settle_always(struct kv_op *op) {
             r = lead_lock(op);
         if (r == KV_OK) {
             bool done = kv_load_acq(&j->done) >= wanted;
-            r = done                      ? KV_OK
-                : kv_load_rlx(&j->broken) ? KV_PERSIST
-                                          : round_locked(op, true, &round);
+            r = done                                   ? KV_OK
+                : kv_load_rlx(&j->broken) == KV_BROKEN ? KV_PERSIST
+                                                       : round_locked(op, true, &round);
             lead_unlock(h);
         }
         if (late && kv_load_acq(&j->done) < wanted)
             return KV_PERSIST;
-        if (r != KV_OK && (r = nap(op, (uint32_t)seen)) != KV_OK)
+        if (r != KV_OK && (r = nap(op, (uint32_t)seen, r == KV_PERSIST)) != KV_OK)
             return r;
     }
 }
@@ -439,7 +473,7 @@ kv_status journal_settle(struct kv_op *op) {
     if (owner != 0 && !row_alive(h, owner))
         op->dead = owner; /* its fold gives the lock back; the next write leads */
     if (may_lead(h) && lock_try(op, &journal_of(h)->lock) == KV_OK) {
-        if (!kv_load_rlx(&journal_of(h)->broken))
+        if (kv_load_rlx(&journal_of(h)->broken) != KV_BROKEN)
             (void)round_locked(op, false, &round);
         lead_unlock(h);
     }
@@ -483,23 +517,25 @@ static kv_status pass_all_stripes(struct kv_op *op) {
     return KV_OK;
 }
 
-/* Whatever ends it in the middle, the next call goes on: nobody is whole while one write may still
- * go unlogged. */
+/* A new generation; from here on it is written to, and counts when its snapshot is whole. Whatever
+ * ends this in the middle, the next call goes on. */
 static kv_status heal(struct kv_op *op, uint64_t generation) {
     struct kv_journal *j = journal_of(op->h);
-    if (kv_load_acq(&j->broken) != KV_HEALING) {
+    if (kv_load_acq(&j->broken) == KV_BROKEN) {
         kv_status r = journal_file_make(op, generation + 1, KV_PREVIOUS_ALONE);
         if (r != KV_OK)
             return r;
-        kv_store_rel(&j->broken, KV_HEALING);
+        kv_store_rel(&j->broken, KV_UNSAVED);
         FAULT(journal_healing);
     }
-    kv_status r = pass_all_stripes(op);
-    uint32_t healing = KV_HEALING;
-    if (r == KV_OK && !kv_cas(&j->broken, &healing, 0u)) /* broken again meanwhile */
-        r = KV_PERSIST;
-    FAULT(journal_healed);
-    return r;
+    return pass_all_stripes(op);
+}
+
+void journal_saved(struct kv_handle *h, uint64_t generation) {
+    struct kv_journal *j = journal_of(h);
+    uint32_t unsaved = KV_UNSAVED;
+    if (kv_load_acq(&j->place) >> KV_PLACE_SHIFT == generation && kv_cas(&j->broken, &unsaved, 0u))
+        FAULT(journal_healed);
 }
 
 static kv_status next_locked(struct kv_op *op) {
@@ -536,7 +572,8 @@ void journal_state(struct kv_handle *h, struct kv_journal_state *out) {
                                      .started = kv_load_acq(&j->started),
                                      .done = kv_load_acq(&j->done),
                                      .synced_ms = synced < now ? now - synced : 0,
-                                     .broken = kv_load_acq(&j->broken),
+                                     .broken = kv_load_acq(&j->broken) == KV_BROKEN,
+                                     .unsaved = kv_load_acq(&j->broken) == KV_UNSAVED,
                                      .words = h->g.words};
     for (uint32_t i = 0; i < h->g.words; i++)
         out->marks += kv_load_rlx(&marks_of(h)[i]) != 0;

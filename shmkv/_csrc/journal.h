@@ -19,6 +19,8 @@
 #define KV_MARK_FLIGHT (1ULL << 21) /* a round has claimed it; clear: dirty */
 #define KV_MARK_BITS   (KV_MARK_SET | KV_MARK_FLIGHT)
 
+#define KV_MARK_WIPE KV_MARK_BITS /* the class of an entry that empties the store */
+
 kv_status journal_mark_dirty(struct kv_op *op, uint64_t hash);
 /* The key of this hash is about to change; its stripe is locked. KV_OK; KV_UNMARKED: unlock, make
  * room, begin again. */
@@ -27,6 +29,9 @@ static inline kv_status journal_mark(struct kv_op *op, uint64_t hash) {
         return KV_OK;
     return journal_mark_dirty(op, hash);
 }
+/* A clear begins: the next round empties what is on disk, before what it has to say. Items that
+ * were evicted are no more in memory to be marked, and would come back. */
+void journal_wipe(struct kv_op *op);
 /* After KV_UNMARKED, no lock held. KV_OK: try again; KV_INTR; KV_PERSIST: not before the time limit
  * (a journal that need not be waited for is broken instead). */
 kv_status journal_make_room(struct kv_op *op);
@@ -59,9 +64,12 @@ kv_status journal_next(struct kv_op *op, uint64_t *generation);
 /* A leader died: its lock was taken over. */
 void journal_recover(struct kv_handle *h);
 
+/* The snapshot of that generation is whole: a journal that waited for it counts again. */
+void journal_saved(struct kv_handle *h, uint64_t generation);
+
 struct kv_journal_state {
     uint64_t generation, bytes, started, done, synced_ms; /* synced_ms: ago */
-    uint32_t broken, marks, words;
+    uint32_t broken, unsaved, marks, words;
 };
 void journal_state(struct kv_handle *h, struct kv_journal_state *out);
 

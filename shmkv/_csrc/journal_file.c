@@ -49,6 +49,8 @@ static void log_end(struct kv_log *log) {
 }
 
 kv_status journal_file_known(struct kv_handle *h, int dir) {
+    if (h->log != NULL) /* a round of another thread may be at it */
+        return KV_EXISTS;
     struct kv_log *log = calloc(1, sizeof *log);
     if (log == NULL)
         return KV_NOMEM;
@@ -62,8 +64,6 @@ kv_status journal_file_known(struct kv_handle *h, int dir) {
         errno = e;
         return s;
     }
-    if (h->log != NULL)
-        h->log_end(h->log);
     h->log = log;
     h->log_end = log_end;
     return KV_OK;
@@ -130,6 +130,8 @@ static kv_status open_present(struct kv_op *op, uint64_t generation) {
     int dir = dir_of(log);
     name_of(name, generation);
     int fd = dir < 0 ? -1 : openat(dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && dir >= 0 && errno == ENOENT) /* somebody removed it: what counted is gone */
+        kv_store_rel(&kv_header_of(op->h)->journal.broken, 1u);
     if (fd < 0)
         return failed(op);
     if (!is_present(op->h, fd, generation, &id)) {
@@ -317,9 +319,12 @@ static int create(struct kv_op *op, uint64_t *generation, char name[32]) {
     struct stat st;
     int dir = dir_of(op->h->log);
     for (; dir >= 0; ++*generation) {
+        if (*generation > UINT64_MAX >> KV_PLACE_SHIFT) { /* a save every second for half a year */
+            errno = EOVERFLOW;
+            return -1;
+        }
         name_of(name, *generation);
-        int fd =
-            openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        int fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0 && errno == EEXIST)
             continue;                              /* begun by somebody who died */
         if (fd >= 0 && fstat(op->h->fd, &st) == 0) /* who shares the store shares the journal */

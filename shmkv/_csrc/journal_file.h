@@ -36,7 +36,7 @@ struct kv_log {
     uint32_t listed;
 };
 
-/* The directory is known from now on. KV_OK KV_NOMEM KV_OS (errno) */
+/* The directory is known from now on. KV_OK KV_EXISTS (it was) KV_NOMEM KV_OS (errno) */
 kv_status journal_file_known(struct kv_handle *h, int dir);
 /* The buffer may be in the middle of growing: it is left behind. */
 void journal_file_forget(struct kv_log *log);

@@ -103,10 +103,10 @@ struct kv_header {
     uint64_t _pad2[7];
     /* line 3: the journal, where there is one; generation and bytes only under its lock */
     struct kv_journal {
-        uint32_t lock;   /* lock word: who leads a round */
-        uint32_t wanted; /* futex word: raised by who waits for a round and cannot lead one */
-        uint32_t broken; /* 1: a change went unlogged; 2: the next generation has just begun */
-        uint32_t recovered; /* 1: a leader died: its words in flight are to be logged again */
+        uint32_t lock;      /* lock word: who leads a round */
+        uint32_t wanted;    /* futex word: raised by who waits for a round and cannot lead one */
+        uint32_t broken;    /* 1: a change went unlogged; 2: the next generation has just begun */
+        uint32_t todo;      /* of the next round: KV_TODO_*; taken back when it counts */
         uint64_t started;   /* rounds begun */
         uint64_t done;      /* the last one on disk; its low half is a futex word */
         uint64_t place;     /* generation << 40 | bytes of whole rounds in its file; 0 = none */
@@ -131,6 +131,8 @@ struct kv_header {
                     64 * KV_APPENDERS) /
                    8];
 };
+/* A leader died: its words in flight are to be logged again. A clear began: empty what is there. */
+enum { KV_TODO_ALL = 1, KV_TODO_WIPE = 2 };
 static_assert(sizeof(struct kv_header) == KV_HEADER_BYTES, "header is one page");
 static_assert(offsetof(struct kv_header, size) == 64, "live fields start on line 1");
 static_assert(offsetof(struct kv_header, next_birth) == 128, "birth stamps on line 2");

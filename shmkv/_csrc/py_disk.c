@@ -266,12 +266,13 @@ PyObject *disk_listen(struct py_store *self, PyObject *ms) {
     Py_RETURN_NONE;
 }
 
-/* A snapshot of the store is whole: everybody may know when. */
-PyObject *disk_saved(struct py_store *self, PyObject *wall_ms) {
+/* _saved(wall_ms, generation): a snapshot of the store is whole: everybody may know when. */
+PyObject *disk_saved(struct py_store *self, PyObject *args) {
     struct py_op p;
-    unsigned long long ms = PyLong_AsUnsignedLongLong(wall_ms);
-    if ((ms == (unsigned long long)-1 && PyErr_Occurred()) || !op_begin_write(&p, self))
+    unsigned long long ms, generation;
+    if (!PyArg_ParseTuple(args, "KK", &ms, &generation) || !op_begin_write(&p, self))
         return NULL;
+    journal_saved(p.op.h, generation);
     kv_store_rlx(&kv_header_of(p.op.h)->journal.saved_ms, (uint64_t)ms);
     Py_RETURN_NONE;
 }
@@ -286,8 +287,9 @@ PyObject *disk_state(struct py_store *self, PyObject *unused) {
         Py_RETURN_NONE;
     journal_state(p.op.h, &t);
     return Py_BuildValue(
-        "{s:i,s:K,s:K,s:K,s:K,s:K,s:I,s:I,s:I}", "mode", (int)kv_journal_mode(p.op.h->options),
+        "{s:i,s:K,s:K,s:K,s:K,s:K,s:I,s:I,s:I,s:I}", "mode", (int)kv_journal_mode(p.op.h->options),
         "generation", (unsigned long long)t.generation, "bytes", (unsigned long long)t.bytes,
         "started", (unsigned long long)t.started, "done", (unsigned long long)t.done, "synced_ms",
-        (unsigned long long)t.synced_ms, "broken", t.broken, "dirty", t.marks, "words", t.words);
+        (unsigned long long)t.synced_ms, "broken", t.broken, "unsaved", t.unsaved, "dirty", t.marks,
+        "words", t.words);
 }

@@ -105,12 +105,14 @@ static PyObject *raise_system(struct py_store *self, const struct kv_op *op) {
 
 static PyObject *raise_persist(struct py_store *self, const struct kv_op *op) {
     int number = op == NULL ? 0 : op->err;
-    const char *what = number != 0 ? strerror(number)
-                                   : "nobody who knows its directory leads: open it with path=, or "
-                                     "run `shmkv daemon` with --path";
-    PyObject *text = PyUnicode_FromFormat(
-        "store '%U': its journal could not be written: %s. The change is in memory, not on disk",
-        self->name, what);
+    const char *what = number != 0
+                           ? strerror(number)
+                           : "nobody who knows its directory leads, or who does is stopped: "
+                             "open it with path=, or run `shmkv daemon` with --path";
+    const char *so = op != NULL && op->wanted != 0 ? "The change is in memory, not on disk"
+                                                   : "Nothing was changed";
+    PyObject *text = PyUnicode_FromFormat("store '%U': its journal could not be written: %s. %s",
+                                          self->name, what, so);
     PyObject *args = NULL;
     if (text != NULL)
         args = number != 0 ? Py_BuildValue("(iO)", number, text) : Py_BuildValue("(O)", text);

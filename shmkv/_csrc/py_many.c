@@ -259,7 +259,7 @@ PyObject *whole_stats(struct py_store *self, PyObject *unused) {
         {"created_ms", t.created_ms},
         {"saved_ms", t.saved_ms},
         {"journal_mode", kv_journal_mode(p.op.h->options)},
-        {"journal_broken", t.journal.broken},
+        {"journal_broken", t.journal.broken | t.journal.unsaved},
         {"journal_pending", t.journal.marks},
     };
     PyObject *dict = DICT_OF(numbers), *ages = PyTuple_New(KV_QUEUES);

@@ -244,15 +244,19 @@ kv_status store_load(struct kv_op *op, const unsigned char *from, uint64_t len,
 struct entry {
     uint64_t class, bytes; /* bytes: of the whole entry */
     uint32_t n;
-    struct kv_record record[UINT8_MAX];
+    struct kv_record record[KV_CLASS_MOST];
 };
 
 static bool entry_parse(const unsigned char *from, uint64_t left, struct entry *e) {
-    uint64_t at = 9;
+    uint64_t at = KV_ENTRY_HEAD;
+    uint16_t count;
     if (left < at)
         return false;
     memcpy(&e->class, from, 8);
-    e->n = from[8];
+    memcpy(&count, from + 8, 2);
+    e->n = count;
+    if (e->n > KV_CLASS_MOST || (e->class == KV_MARK_WIPE && e->n != 0))
+        return false;
     for (uint32_t i = 0; i < e->n; i++) {
         uint64_t n = image_parse(from + at, left - at, &e->record[i]);
         if (n == 0)
@@ -276,12 +280,12 @@ static bool named(const struct entry *e, const struct kv_slot *slot) {
 /* Remove what the entry does not name, one item at a time. KV_MISS: nothing more. */
 static kv_status remove_other(struct kv_op *op, const struct entry *e) {
     struct kv_handle *h = op->h;
-    struct kv_slot slot[UINT8_MAX];
+    struct kv_slot slot[KV_CLASS_MOST];
     uint32_t s = stripe_of(h, e->class), n;
     kv_status r = table_lock(op, s);
     if (r != KV_OK)
         return r;
-    r = table_find_class(h, s, e->class, KV_MARK_BITS, slot, UINT8_MAX, &n);
+    r = table_find_class(h, s, e->class, KV_MARK_BITS, slot, KV_CLASS_MOST, &n);
     for (uint32_t i = 0; r == KV_OK && i <= n; i++) {
         if (i == n) {
             r = KV_MISS;
@@ -296,6 +300,10 @@ static kv_status remove_other(struct kv_op *op, const struct entry *e) {
 
 static kv_status replay_entry(struct kv_op *op, const struct entry *e, struct kv_loading *loading) {
     kv_status r;
+    if (e->class == KV_MARK_WIPE) {
+        struct kv_clear clear = {0};
+        return store_clear(op, &clear);
+    }
     while ((r = remove_other(op, e)) == KV_OK)
         ;
     for (uint32_t i = 0; i < e->n && (r == KV_OK || r == KV_MISS); i++) {

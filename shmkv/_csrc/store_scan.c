@@ -62,6 +62,8 @@ kv_status store_clear(struct kv_op *op, struct kv_clear *clear) {
     struct kv_handle *h = op->h;
     if (h->readonly)
         return KV_READONLY;
+    if (clear->begun == 0)
+        journal_wipe(op);
     for (; clear->begun < h->g.stripes; clear->begun++) {
         kv_status r =
             table_lock(op, clear->begun); /* an item that can be seen has its version raised */

@@ -168,7 +168,7 @@ class Saver:
         state = self._store._journal_state()
         if state is None:
             return ""
-        if state["broken"]:
+        if state["broken"] or state["unsaved"]:
             return "the journal is broken"
         if self._gap(directory):
             return "the journal began anew, and nothing was saved since"

@@ -27,7 +27,9 @@ STR, INT, FLOAT, BOOL, NONE = 2, 3, 5, 6, 7
 _FIXED = {INT: 8, FLOAT: 8, BOOL: 1, NONE: 0}  # bytes of the value
 _HEAD = struct.Struct("<IHBB")
 _WORD = struct.Struct("<Q")
-_ENTRY = struct.Struct("<QB")
+_ENTRY = struct.Struct("<QH")
+CLASS_MOST = 768  # keys of one class
+WIPE = 3 << 20  # the class of an entry that empties the store
 HEAD_MOST = _HEAD.size + _WORD.size + 65_535  # bytes of an item before its value
 
 
@@ -136,6 +138,8 @@ def entry(data: Bytes, at: int) -> tuple[int, list[Item], int]:
     if len(data) - at < _ENTRY.size:
         raise ItemError(at, f"{len(data) - at} bytes are left where an entry should begin")
     key_class, n = _ENTRY.unpack_from(data, at)
+    if n > CLASS_MOST or (key_class == WIPE and n):
+        raise ItemError(at, f"an entry of {n} items")
     end, found = at + _ENTRY.size, []
     for _ in range(n):
         found.append(item(data, end))

@@ -64,7 +64,7 @@ def save(
             _publish(dir_fd, part, name, os.path.join(folder, name))
     finally:
         os.close(dir_fd)
-    _told(store)
+    _told(store, 0)
     return Path(folder, name)
 
 
@@ -118,16 +118,16 @@ def save_in(
         if state is not None:
             store._journal_sync()
         _publish(directory.fd, part, name, directory.at(name))
-    _told(store)
+    _told(store, generation)
     with contextlib.suppress(PersistError):  # it is saved; what is too much goes another time
         prune(directory, keep)
     return Path(directory.at(name))
 
 
-def _told(store: _core.Store) -> None:
-    """Whoever looks at the store may know when it was saved."""
+def _told(store: _core.Store, generation: int) -> None:
+    """Whoever looks at the store may know when it was saved; its journal counts, if it waited."""
     if not store.readonly:
-        store._saved(now_ms())
+        store._saved(now_ms(), generation)
 
 
 def begin_of(store: _core.Store, generation: int, *, journal: bool) -> Begin:
@@ -225,7 +225,7 @@ def _create_part(directory: Directory, generation: int | None) -> tuple[int, int
         try:
             return _create(directory.fd, part, directory.at(part)), number
         except FileExistsError:
-            continue
+            directory.sweep()
     raise PersistError(f"{directory.path}: others save there all the time: wait, and save again")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,13 +138,26 @@ def prefix() -> Iterator[str]:
         left.unlink(missing_ok=True)
 
 
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """A folder that no disk slows down, gone with all that a program leaves there."""
+    with tempfile.TemporaryDirectory(prefix="shmkv-c-", dir="/dev/shm") as folder:
+        yield folder
+
+
 @pytest.mark.timeout(SECONDS + 60)
 @pytest.mark.parametrize(("build", "program", "part"), RUNS)
 def test_core(
-    linker: Callable[[str, str], Path], prefix: str, build: str, program: str, part: str
+    linker: Callable[[str, str], Path],
+    prefix: str,
+    memory: str,
+    build: str,
+    program: str,
+    part: str,
 ) -> None:
     """The program ends well; what it says is shown when it does not."""
     environment = {**os.environ, **BUILDS[build].environment, "SHMKV_TEST_PREFIX": prefix}
+    environment["TMPDIR"] = memory
     command = [str(linker(build, program)), *([part] if part else [])]
     done = subprocess.run(
         command,

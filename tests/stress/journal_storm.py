@@ -178,10 +178,10 @@ class Storm:
             self.violations = self.violations or self.judge()
 
 
-def storm(name: str, mode: str, kills: int, start_seed: int) -> None:
-    """One mode, judged and reported."""
+def storm(name: str, mode: str, kills: int, start_seed: int, where: str | None) -> None:
+    """One mode, judged and reported; the files lie in a folder of its own there."""
     begun = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="shmkv-journal-storm-"))
+    folder = Path(tempfile.mkdtemp(prefix="shmkv-journal-storm-", dir=where))
     try:
         game = Storm(name, mode, folder, start_seed)
         try:
@@ -210,11 +210,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--mode", choices=list(journal_files.MODES), help="only this one")
     parser.add_argument("--name", default=f"t{os.getpid()}-journal-storm", help="of the store")
+    parser.add_argument("--folder", help="where the files lie; the system's for temporary ones")
     chosen = parser.parse_args()
     start_seed = seed() if chosen.seed is None else chosen.seed
     gc.freeze()
     for mode in [chosen.mode] if chosen.mode else list(journal_files.MODES):
-        storm(chosen.name, mode, chosen.kills, start_seed)
+        storm(chosen.name, mode, chosen.kills, start_seed, chosen.folder)
     return 0
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,9 @@ MOVES = 400
 
 @pytest.mark.timeout(LIMIT_S + 60)
 @pytest.mark.parametrize("mode", list(journal_files.MODES))
-def test_journal_storm(mode: str, store_name: str) -> None:
-    words = ("--kills", str(KILLS), "--seed", str(seed()), "--mode", mode, "--name", store_name)
+def test_journal_storm(mode: str, store_name: str, tmp_path: Path) -> None:
+    words = ["--kills", str(KILLS), "--seed", str(seed()), "--mode", mode, "--name", store_name]
+    words += ["--folder", str(tmp_path)]
     line = run_module("tests.stress.journal_storm", *words, limit_s=LIMIT_S)
     print(line)
     assert line["violations"] == 0
@@ -130,12 +132,13 @@ def test_what_is_planted_is_found(scene: Scene, plant: Callable[[Scene], None]) 
 def test_an_unlogged_change_is_found(scene: Scene) -> None:
     """The live store differs from what comes back by a value, an item, a key's type, a deadline."""
     store = scene.storm.store
-    for change in (
+    changes: list[Callable[[Any], object]] = [
         lambda again: again.set("noise0", b"else"),
         lambda again: again.set("one more", 1),
         lambda again: again.set(b"noise-type", 1),
         lambda again: again.touch("noise-till", work.SOON_S + 1),
-    ):
+    ]
+    for change in changes:
         store.set("noise0", b"this")
         store.set("noise-type", 1)
         store.set("noise-till", 1, ttl=work.SOON_S)
