@@ -23,9 +23,8 @@ from typing import NamedTuple
 
 from shmkv import persist
 from shmkv.config import show_size
-from shmkv.errors import Error, PersistError
+from shmkv.errors import Error
 from shmkv.persist.directory import Directory, journal_name, snapshot_name
-from shmkv.persist.format import ALONE
 from shmkv.store import Store
 
 LOOK_S = 0.25
@@ -96,7 +95,6 @@ class Saver:
         self._saved_at = clock() - max(unsaved_s, 0)
         self._saved_changes = 0
         self._wanted = ""  # why the save that failed was begun
-        self._sound: set[int] = set()  # journals whose beginning was looked at
         self._faults = 0
         self._not_before = 0.0
 
@@ -170,28 +168,10 @@ class Saver:
             return ""
         if state["broken"] or state["unsaved"]:
             return "the journal is broken"
-        if self._gap(directory):
-            return "the journal began anew, and nothing was saved since"
         length, last = _journal_bytes(directory)
         if length > max(JOURNAL_LEAST, JOURNAL_GROWTH * last):
             return f"{show_size(length)} of journal"
         return ""
-
-    def _gap(self, directory: Directory) -> bool:
-        """Did a daemon die between a journal's new beginning and the snapshot that it needs?"""
-        files = directory.files()
-        last = files.snapshots[-1] if files.snapshots else 0
-        for number in files.journals:
-            if number <= last or number in self._sound:
-                continue
-            try:
-                with directory.reader(journal_name(number)) as reader:
-                    if reader.begin.previous == ALONE:
-                        return True
-            except PersistError:
-                continue  # it is being made, or removed, or its maker died
-            self._sound.add(number)
-        return False
 
     def _save(self, now: float, directory: Directory, why: str) -> None:
         changes = self._changes()

@@ -187,7 +187,7 @@ class Comeback:
         end = self.load(store)
         if self.plan.snapshot is not None:
             with self.folder.reader(snapshot_name(self.plan.snapshot)) as reader:
-                store._saved(reader.end().ms)
+                store._saved(reader.end().ms, 0)
         if self.journal:
             self._begin_journal(store, end)
         self.folder.sweep()

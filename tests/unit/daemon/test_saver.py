@@ -122,7 +122,7 @@ def test_the_time_of_the_last_snapshot_counts(
     ahead = time.time() + 990
     monkeypatch.setattr(room.time, "time", lambda: ahead)
     assert Looks(store, folder, *RULES).after(30) == 1, "1,020 s since the store was made"
-    store._saved(round(ahead * 1000))
+    store._saved(round(ahead * 1000), 0)
     assert Looks(store, folder, *RULES).after(30) == 1
     assert Looks(store, folder, *RULES).after(1000) == 2
 
@@ -241,10 +241,10 @@ def test_a_saver_that_died_while_it_mended_is_followed_by_a_save(
     store = open_store(path=folder, journal="everysec")
     break_journal(store.name)
     store._journal_next()
-    assert not store.stats().journal_broken
+    assert store.stats().journal_broken
     looks = Looks(store, folder)
     assert looks.after(0.25) == 1
-    assert said()[-1].endswith("(the journal began anew, and nothing was saved since)")
+    assert said()[-1].endswith("(the journal is broken)")
     assert looks.after(0.25) == 1
     kept = dict(store)
     assert dict(reborn(store, path=folder)) == kept
