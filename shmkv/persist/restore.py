@@ -185,6 +185,9 @@ class Comeback:
     def fill(self, store: _core.Store) -> None:
         """Load, replay, and begin the journal's next generation."""
         end = self.load(store)
+        if self.plan.snapshot is not None:
+            with self.folder.reader(snapshot_name(self.plan.snapshot)) as reader:
+                store._saved(reader.end().ms, 0)
         if self.journal:
             self._begin_journal(store, end)
         self.folder.sweep()

@@ -50,7 +50,7 @@ def save(
     progress: Progress | None = None,
 ) -> Path:
     """Save everything into a directory of stores, or into a file; returns the file's path."""
-    packer = _packer(compression)
+    packer = packer_for(compression)
     if isinstance(target, Directory):
         return save_in(store, target, packer, keep, progress)
     folder, name = os.path.split(os.path.abspath(target))
@@ -143,7 +143,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _packer(compression: str | None) -> Packer | None:
+def packer_for(compression: str | None) -> Packer | None:
+    """What compresses; PersistError where the package for it is missing."""
     if compression is None:
         return None
     if compression != "zstd":
