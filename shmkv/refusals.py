@@ -133,9 +133,13 @@ def not_opened(error: OSError, options: Options, uid: int) -> Exception:
 
 
 def others(name: str, uid: int) -> list[int]:
-    """Users that have a store of this name, but for `uid`."""
+    """Users that have a store of this name, but for `uid`; where one cannot look: none known."""
     found = []
-    for entry in os.scandir(SHM):
+    try:
+        entries = list(os.scandir(SHM))
+    except OSError:
+        return []
+    for entry in entries:
         parts = entry.name.split(".", 2)
         if len(parts) == 3 and parts[0] == "shmkv" and parts[2] == name and parts[1].isdecimal():
             found.append(int(parts[1]))

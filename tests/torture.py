@@ -51,6 +51,12 @@ HARNESSES = (
     Harness("failing calls", 4, "tests.stress.failing --full"),
     Harness("damage, alone", 5, "tests.stress.damage --mode alone --n 40000"),
     Harness("damage, together", 5, "tests.stress.damage --mode together --n 40000"),
+    Harness("disk, deaths at every call", 6, "tests.stress.disk_deaths --mode dies --step 7"),
+    Harness("disk, failing calls", 6, "tests.stress.disk_deaths --mode fails --step 7"),
+    Harness("disk, short writes", 1, "tests.stress.disk_deaths --mode short"),
+    Harness("disk, full", 1, "tests.stress.disk_space"),
+    Harness("disk, turned bits and cuts", 4, "tests.stress.disk_bits --step 17"),
+    Harness("disk, mutants", 6, "tests.stress.disk_mutants --n 1000000"),
     Harness("soak", 6, "tests.stress.soak --seconds 120"),
     Harness("crash matrix", 4, "tests.crash.matrix", seeded=False),
 )

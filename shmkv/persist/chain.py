@@ -63,6 +63,8 @@ class Plan(NamedTuple):
     """Does a journal belong to it?"""
     notes: tuple[str, ...]
     """What a person should know."""
+    idle: tuple[int, ...] = ()
+    """Journals behind the last step that nobody has written to: heads, and nothing else."""
 
 
 def after(generation: int, counted: int) -> int:
@@ -184,7 +186,14 @@ class _Planner:
         newest = heads[-1] if heads else begin
         journaled = snapshot is None or snapshot in journals
         notes = tuple(self.notes)
-        return Plan(snapshot, newest, steps, gap, self.files.last, journaled, notes)
+        idle = self._idle(steps[-1].generation) if steps else ()
+        return Plan(snapshot, newest, steps, gap, self.files.last, journaled, notes, idle)
+
+    def _idle(self, last: int) -> tuple[int, ...]:
+        """Journals after that one that are heads only, and belong to no snapshot."""
+        theirs = {*self.files.snapshots, *self.files.parts}
+        found = self.journals.items()
+        return tuple(n for n, one in found if n > last and one.size == one.head and n not in theirs)
 
     def _way(
         self, snapshot: int | None, journals: dict[int, Journal]

@@ -83,7 +83,10 @@ class Directory:
             raise
 
     def _trust(self, owners: set[int], mode: int) -> None:
-        found = os.fstat(self.fd)
+        try:
+            found = os.fstat(self.fd)
+        except OSError as error:
+            raise refused(error, "cannot use the directory", self.path) from None
         if found.st_uid not in owners:
             raise PersistError(
                 f"the directory {self.path} is refused: it belongs to user {found.st_uid}, this is"
@@ -138,7 +141,7 @@ class Directory:
         with contextlib.suppress(OSError):
             fd = self.open(name)
             try:
-                ours = os.pread(fd, len(MAGIC), 0) in (MAGIC, bytes(len(MAGIC)), b"")
+                ours = _is_ours(fd)
             finally:
                 os.close(fd)
             if ours:
@@ -153,7 +156,7 @@ class Directory:
     def sweep(self) -> list[str]:
         """Remove what dead savers left; the names."""
         names = [part_name(number) for number in self.files().parts]
-        return [name for name in names if self._left(name) and self.remove(name)]
+        return [name for name in names if swept(self.fd, name)]
 
     def _left(self, name: str) -> bool:
         """Is this a file whose saver is gone?"""
@@ -214,6 +217,30 @@ class Directory:
             f"the directory {self.path} is in use: {who} restores a store from it, or is the daemon"
             " of one: wait, or name another directory"
         )
+
+
+def swept(dir_fd: int, name: str) -> bool:
+    """Remove a file whose saver is gone. False: it is being saved, or is none of ours.
+
+    It goes under its lock. So who has just made it, and waits for that lock, finds that it has no
+    name any more; and what bears the name by then is not taken for it.
+    """
+    with contextlib.suppress(OSError):
+        fd = blocks.opened(name, dir_fd=dir_fd, name=name)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            named = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+            if os.path.samestat(named, os.fstat(fd)) and _is_ours(fd):
+                os.unlink(name, dir_fd=dir_fd)
+                return True
+        finally:
+            os.close(fd)
+    return False
+
+
+def _is_ours(fd: int) -> bool:
+    """Does it begin as our files do, or not at all yet?"""
+    return os.pread(fd, len(MAGIC), 0) in (MAGIC, bytes(len(MAGIC)), b"")
 
 
 def _make(path: str) -> None:

@@ -14,10 +14,12 @@ Does not: choose files (`chain`), or know what is in a payload: the core stores 
 from __future__ import annotations
 
 import os
+import re
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from shmkv import _core, filling, segment
+from shmkv import _core, filling, removal, segment
 from shmkv.config import GROWTH, SIZE_MAX, Options
 from shmkv.errors import Mismatch, NotFound, PersistError
 from shmkv.persist import chain, save
@@ -235,6 +237,9 @@ class Comeback:
             # A snapshot without a journal gets its own; one begun by somebody who died goes.
             self.folder.remove(journal_name(plan.snapshot))
             store._journal_begin(plan.snapshot, ALONE)
+        # Else every start would leave one. They go when the next one is there: numbers only rise.
+        for number in plan.idle:
+            self.folder.remove(journal_name(number))
 
 
 def as_it_was(options: Options, begin: Begin | None) -> Options:
@@ -299,29 +304,60 @@ def bring_back(
     With `replace` a store of that name is replaced when the new one is complete: who has the old
     one open goes on with it, as after `unlink`.
     """
-    uid = os.geteuid() if options.owner is None else options.owner
-    wanted = options._replace(create="new", path=None)
+    wanted, finish = options._replace(create="new", path=None), _nothing
     if replace:
-        wanted = wanted._replace(name=f".{options.name[:60]}.{os.getpid()}.{os.urandom(4).hex()}")
+        wanted, finish = _beside(wanted)
     source = os.path.abspath(source)
     if os.path.isdir(source):
         with Directory(source, owner=options.owner) as folder:
-            found = _from_folder(cls, folder, wanted, progress)
-    else:
-        with Reader(opened(source), source) as reader:
-            found = _from_file(cls, reader, wanted, progress)
-    if replace:
-        temporary = segment.file_path(wanted.name, uid)
+            return _from_folder(cls, folder, wanted, progress, finish)
+    with Reader(opened(source), source) as reader:
+        return _from_file(cls, reader, wanted, progress, finish)
+
+
+def _nothing() -> None:
+    """Is to be done: the store bears its name."""
+
+
+def _beside(options: Options) -> tuple[Options, Callable[[], None]]:
+    """A name for the new store, and what gives it the one of the old.
+
+    That is done while the new one is open: what nobody has open was left by one who died, and goes.
+    """
+    uid = os.geteuid() if options.owner is None else options.owner
+    begin = f".{options.name[:60]}."
+    left = re.compile(re.escape(begin) + r"[0-9]+\.[0-9a-f]{8}")
+    for name in segment.names(owner=options.owner):
+        if left.fullmatch(name):
+            _remove_left(segment.file_path(name, uid))
+    made = options._replace(name=f"{begin}{os.getpid()}.{os.urandom(4).hex()}")
+    temporary, path = (segment.file_path(one.name, uid) for one in (made, options))
+
+    def finish() -> None:
         try:
-            os.rename(temporary, segment.file_path(options.name, uid))
+            os.rename(temporary, path)
         except OSError as error:
-            segment.unlink(wanted.name, missing_ok=True, owner=options.owner)
+            segment.unlink(made.name, missing_ok=True, owner=options.owner)
             raise refused(error, "cannot replace the store", temporary) from None
-    return found
+
+    return made, finish
+
+
+def _remove_left(path: str) -> None:
+    """Remove a store that nobody has open; what somebody has, or may have, stays."""
+    try:
+        with removal.Alone(path) as alone:
+            alone.remove()
+    except (removal.InUse, removal.Unsure, OSError):
+        return
 
 
 def _from_folder(
-    cls: type[StoreT], folder: Directory, options: Options, progress: Progress | None
+    cls: type[StoreT],
+    folder: Directory,
+    options: Options,
+    progress: Progress | None,
+    finish: Callable[[], None],
 ) -> Brought:
     choice = _Choice(folder)
     while True:
@@ -335,11 +371,15 @@ def _from_folder(
         except Damaged as error:
             choice.pass_over(plan, error)
             continue
-        return _brought(store, comeback.filler, plan.notes)
+        return _brought(store, comeback.filler, plan.notes, finish)
 
 
 def _from_file(
-    cls: type[StoreT], reader: Reader, options: Options, progress: Progress | None
+    cls: type[StoreT],
+    reader: Reader,
+    options: Options,
+    progress: Progress | None,
+    finish: Callable[[], None],
 ) -> Brought:
     if reader.file.what is not What.SNAPSHOT:
         raise PersistError(
@@ -352,11 +392,14 @@ def _from_file(
 
     making = segment.Making(reader.begin.seed, 0, fill)
     store = segment.attach(cls, as_it_was(options, reader.begin), making)
-    return _brought(store, filler, ())
+    return _brought(store, filler, (), finish)
 
 
-def _brought(store: _core.Store, filler: Fill, notes: tuple[str, ...]) -> Brought:
+def _brought(
+    store: _core.Store, filler: Fill, notes: tuple[str, ...], finish: Callable[[], None]
+) -> Brought:
     try:
+        finish()
         return Brought(len(store), filler.expired, store.size, notes)
     finally:
         store.close()

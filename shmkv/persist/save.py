@@ -17,6 +17,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,14 @@ from shmkv import _core
 from shmkv.errors import PersistError, ReadOnly
 from shmkv.persist import blocks, format
 from shmkv.persist.blocks import Writer
-from shmkv.persist.directory import Directory, journal_name, part_name, snapshot_name
+from shmkv.persist.directory import (
+    PAUSE,
+    Directory,
+    journal_name,
+    part_name,
+    snapshot_name,
+    swept,
+)
 from shmkv.persist.format import Begin, End, Flag, Kind, What
 from shmkv.persist.trouble import Damaged, refused
 
@@ -57,6 +65,7 @@ def save(
     begin = begin_of(store, 0, journal=False)
     dir_fd = _folder(folder, name)
     try:
+        _sweep_beside(dir_fd, name)
         part = f".{name}.{os.getpid()}.{os.urandom(4).hex()}.part"
         fd = _create(dir_fd, part, os.path.join(folder, part))
         with _made(fd, dir_fd, part):
@@ -107,6 +116,7 @@ def save_in(
     generation: int | None = None,
 ) -> Path:
     """Save into a directory. `generation`: the one that the journal has just begun for this."""
+    directory.sweep()  # what dead savers left may be as large as what is saved now
     state = store._journal_state()
     if generation is None and state is not None:
         generation = store._journal_next()
@@ -174,8 +184,10 @@ def _folder(folder: str, name: str) -> int:
         with contextlib.suppress(FileNotFoundError):
             os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
             _replaceable(path, dir_fd, name)
-    except BaseException:
+    except BaseException as error:
         os.close(dir_fd)
+        if isinstance(error, OSError) and not isinstance(error, PersistError):
+            raise refused(error, "cannot save", path) from None
         raise
     return dir_fd
 
@@ -189,6 +201,15 @@ def _replaceable(path: str, dir_fd: int, name: str) -> None:
         os.close(fd)
     if head[:8] != format.MAGIC:
         raise PersistError(f"{path} exists and is no snapshot: remove it, or name another file")
+
+
+def _sweep_beside(dir_fd: int, name: str) -> None:
+    """Remove what savers of this file left that died."""
+    left = re.compile(rf"\.{re.escape(name)}\.[0-9]+\.[0-9a-f]{{8}}\.part")
+    with contextlib.suppress(OSError):  # a folder that cannot be listed can be saved into
+        for one in os.listdir(dir_fd):
+            if left.fullmatch(one):
+                swept(dir_fd, one)
 
 
 def _create(dir_fd: int, part: str, path: str) -> int:
@@ -226,6 +247,7 @@ def _create_part(directory: Directory, generation: int | None) -> tuple[int, int
             return _create(directory.fd, part, directory.at(part)), number
         except FileExistsError:
             directory.sweep()
+            time.sleep(PAUSE)  # who sweeps has it for a moment
     raise PersistError(f"{directory.path}: others save there all the time: wait, and save again")
 
 

@@ -55,6 +55,7 @@ RUNS = [
     ("asan", "test_resize", ""),
     ("asan", "test_look", ""),
     ("asan", "test_packed", ""),
+    ("asan", "test_image", ""),
     ("asan", "test_fault", "depth_one"),
     ("asan", "test_store", ""),
     ("asan", "test_corrupt", ""),

@@ -1,0 +1,1 @@
+"""Targets for fuzzers, run by hand: README.md has the commands."""
