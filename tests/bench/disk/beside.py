@@ -10,6 +10,7 @@ pages, peak), not the file's pages in the cache.
 
 from __future__ import annotations
 
+import ctypes
 import random
 import resource
 import statistics
@@ -82,6 +83,7 @@ def write(name: str, keys: int, shared: Any, slot: int) -> None:
 def save(name: str, path: str, shared: Any) -> None:
     """Save while told to; say how often, what was locked, and how much memory it took."""
     store = segment.attach(Watched, config.judge(name, create=False))
+    ctypes.CDLL(None).malloc_trim(0)  # what the parent had freed would be used again, unseen
     base = private_bytes()
     shared.grew = 0
     watching = threading.Event()
