@@ -161,6 +161,7 @@ def save(store: Any) -> Snapshot:
     while True:
         kind, used, _, last = dump.fill(buffer)
         if kind == 0:
+            store._saved(0, generation)
             return Snapshot(generation, payloads)
         piece += buffer[:used]
         if kind == _ITEMS or last:

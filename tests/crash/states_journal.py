@@ -202,7 +202,7 @@ def healing(seed: int) -> JournalPlay:
     stage.poke(BROKEN_AT, 1)
     with stage.open() as store:
         store.set("unlogged", b"u" * 99)
-    steps = [Step(lambda s: s._journal_next(), {})]
+    steps = [Step(lambda s: s._saved(0, s._journal_next()), {})]
     return JournalPlay(
         stage, "journal-heal", steps, near, settled=False, saved=True, repeatable=False
     ).prepare()
