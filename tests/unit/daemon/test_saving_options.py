@@ -1,4 +1,4 @@
-"""Options of a daemon that saves: what is refused and when, and what holds where nothing is said."""
+"""Options of a daemon that saves: what is refused and when, and what holds without them."""
 
 from __future__ import annotations
 
