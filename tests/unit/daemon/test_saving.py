@@ -17,16 +17,16 @@ from pathlib import Path
 import pytest
 
 import shmkv
-from shmkv.daemon import End, saver
+from shmkv.daemon import End
 from shmkv.persist import verify
 from shmkv.persist.directory import Directory
 from tests.stress.support import brood, until
-from tests.unit.cli.conftest import SECONDS, Run, Start, run
+from tests.unit.cli.conftest import SECONDS, Start
 from tests.unit.daemon.conftest import Working
 from tests.unit.daemon.saving import break_journal, generations
 from tests.unit.persist.conftest import Opener, folder, reborn, started
 
-__all__ = ["folder", "reborn", "run", "started"]  # no daemon is started by open(journal=...)
+__all__ = ["folder", "reborn", "started"]  # no daemon is started by open(journal=...)
 Daemon = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -328,65 +328,3 @@ def test_workers_go_on_whenever_the_daemon_is_killed(
     assert back.check()
     assert verify(str(folder))
     assert not list(folder.glob("*.part"))
-
-
-# ---- options ------------------------------------------------------------------------------------
-
-
-def test_usage(run: Run, store: shmkv.Store, folder: Path) -> None:
-    at = ["--path", str(folder)]
-    said = run("daemon", store.name, *at, "--save", "x", code=2).stderr
-    assert 'write "SECONDS CHANGES", as in "300 100"' in said
-    run("daemon", store.name, *at, "--save", "never", "--save", "1 1", code=2)
-    run("daemon", store.name, *at, "--keep", "0", code=2)
-    for option in (["--save", "1 1"], ["--save", "never"], ["--keep", "2"], ["--compress"]):
-        said = run("daemon", store.name, *option, code=2).stderr
-        assert "--path DIR" in said
-    assert not store._daemon(False)
-
-
-def test_compression_is_looked_at_before_anything_begins(
-    run: Run, store: shmkv.Store, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "zstandard", None)
-    monkeypatch.delitem(sys.modules, "shmkv.persist.packing", raising=False)
-    for how in ([], ["--foreground"], ["--standby"]):
-        said = run("daemon", store.name, "--path", str(folder), "--compress", *how, code=3)
-        assert "pip install 'shmkv[zstd]'" in said.stderr
-    assert not store._daemon(False)
-
-
-def test_no_directory(run: Run, store: shmkv.Store, tmp_path: Path) -> None:
-    for wrong in (tmp_path / "nowhere", tmp_path / "file"):
-        (tmp_path / "file").touch()
-        said = run(
-            "daemon",
-            "-f",
-            store.name,
-            "--path",
-            str(wrong),
-            code=3 if wrong.name == "nowhere" else 2,
-        )
-        assert str(wrong) in said.stderr.replace("\n", "")
-    assert not store._daemon(False)
-
-
-def test_two_stores_in_one_directory(
-    run: Run,
-    open_store: Opener,
-    new_name: Callable[[], str],
-    folder: Path,
-    saving: Daemon,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(saver, "LOCK_S", 0.05)
-    store, other = open_store(path=folder), open_store(new_name())
-    daemon = saving(store)
-    said = run("daemon", "-f", other.name, "--path", str(folder), code=3).stderr
-    assert f"{folder} is in use: process {daemon.pid}" in said
-    assert "name another directory" in said
-    assert not other._daemon(False)
-    asked(daemon, folder)
-    said = run("daemon", "-f", other.name, "--path", str(folder), code=3).stderr
-    assert f"belongs to the store {store.name!r}, not to {other.name!r}" in said
-    assert told(daemon)[0] == 0
