@@ -21,7 +21,7 @@ STALE := $(shell $(PY) -c '' 2>/dev/null || echo FORCE)
 CSRC := shmkv/_csrc $(wildcard shmkv/_csrc/*.[ch]) setup.py
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help host venv build demo test bench hitratio peers survival torture coverage model lint clean distclean FORCE
+.PHONY: help host venv build demo test bench hitratio peers disk survival torture coverage model lint clean distclean FORCE
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -147,6 +147,9 @@ hitratio: $(VENV)/peers.stamp build/release.stamp ## what stays in the cache: tr
 
 peers: $(VENV)/peers.stamp build/release.stamp ## beside lmdb, Redis, memcached, uWSGI, APCu...: tables, chart
 	$(PY) -m tests.bench.peers
+
+disk: $(VENV)/peers.stamp build/release.stamp ## snapshots, journal, restart beside Redis, lmdb, pickle, a bare write
+	$(PY) -m tests.bench.disk
 
 bench: $(VENV)/bench.stamp build/release.stamp ## nanoseconds per call beside a dict and lmdb
 	$(PY) -m tests.bench

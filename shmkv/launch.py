@@ -36,7 +36,11 @@ _ORPHAN = "import os, sys; os.fork() and os._exit(0); os.execv(sys.argv[1], sys.
 
 
 def ensure(store: _core.Store, *, owner: int | None, mode: int, path: str | None = None) -> None:
-    """See to it that the store has a daemon, now or soon. Never raises for want of one."""
+    """See to it that the store has a daemon, now or soon. Never raises for want of one.
+
+    path: the store's directory; the daemon leads its journal's rounds and saves by the usual rules
+    (`daemon/saver.USUAL`).
+    """
     try:
         if store._daemon(False):
             return

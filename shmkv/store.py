@@ -324,6 +324,8 @@ def open(
         given; `snapshot` saves to it. All processes that may create the store should name it.
     journal: "everysec": what is written is on disk a second later, or "always": when the call
         returns. Fixed when the store is created; without it: as the store is. Starts a daemon.
+        It saves snapshots, too: after an hour with a change, 5 minutes with 100, a minute with
+        10,000. Other rules: start it before, `shmkv daemon NAME --path DIR --save "60 1"`.
     on_mismatch: if the store has another size, max_size, evict or journal: "fail" raises Mismatch,
         "recreate" replaces it by an empty one, or by what is in `path`, "attach" takes it as it is.
         A store that `resize` has raised may be asked for by any size from that of its creation to

@@ -86,6 +86,9 @@ static PyMethodDef functions[] = {
      "set_clock_offset($module, ms, /)\n--\n\nMove the deadline clock of this process; for tests."},
     {"clock_ms", clock_ms, METH_NOARGS, "clock_ms($module, /)\n--\n\nThe deadline clock."},
     {"hash", hash, METH_VARARGS, "hash($module, data, seed, /)\n--\n\nXXH64 of a buffer."},
+    {"write_out", disk_write_out, METH_VARARGS,
+     "write_out($module, fd, at, bytes, /)\n--\n\n"
+     "The disk begins to write what stands there in a file; nobody waits for it."},
 #if KV_FAULT
     {"fault_arm", fault_arm, METH_VARARGS,
      "fault_arm($module, n, action, /)\n--\n\nAct at the n-th visit from now: 1 kill, 2 stop; n = "

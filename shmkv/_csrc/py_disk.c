@@ -3,6 +3,7 @@
  * Blocks are made and read in Python (persist/format.py), a megabyte at a time; what is in them
  * passes here, without the GIL. */
 #include <errno.h>
+#include <fcntl.h>
 
 #include "py_glue.h"
 
@@ -20,7 +21,8 @@ static void dump_end(struct py_dump *self) {
         store_dump_end(self->store->h, &self->dump);
     else
         free(self->dump.copy); /* close() has taken the pins along */
-    self->dump = (struct kv_dump){0};
+    self->dump =
+        (struct kv_dump){.locks = self->dump.locks, .longest_ns = self->dump.longest_ns};
 }
 
 static PyObject *dump_close(struct py_dump *self, PyObject *unused) {
@@ -72,6 +74,11 @@ static PyObject *dump_fill(struct py_dump *self, PyObject *arg) {
                          PyBool_FromLong(last));
 }
 
+static PyObject *dump_locks(struct py_dump *self, PyObject *unused) {
+    (void)unused;
+    return Py_BuildValue("(IK)", self->dump.locks, (unsigned long long)self->dump.longest_ns);
+}
+
 static void dump_dealloc(struct py_dump *self) {
     PyTypeObject *type = Py_TYPE((PyObject *)self);
     dump_end(self);
@@ -86,6 +93,8 @@ static PyMethodDef dump_methods[] = {
      "fill($self, buffer, /)\n--\n\n"
      "(kind, used, count, last): the next block's payload lies in buffer[:used]; kind 0: the end."},
     {"close", PY_METHOD(dump_close), METH_NOARGS, "close($self, /)\n--\n\nLet go."},
+    {"locks", PY_METHOD(dump_locks), METH_NOARGS,
+     "locks($self, /)\n--\n\n(times, ns): how often a stripe was locked, for how long at most."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -156,6 +165,20 @@ PyObject *disk_load(struct py_store *self, PyObject *payload) {
 
 PyObject *disk_replay(struct py_store *self, PyObject *payload) {
     return load(self, payload, store_replay);
+}
+
+/* A hint, whose refusal `fsync` would tell: the file's pages go to the disk while others are made.
+ */
+PyObject *disk_write_out(PyObject *module, PyObject *args) {
+    int fd;
+    long long at, bytes;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "iLL", &fd, &at, &bytes))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    (void)sync_file_range(fd, (off64_t)at, (off64_t)bytes, SYNC_FILE_RANGE_WRITE);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 /* Not an operation: what a creator has made becomes visible. */

@@ -281,6 +281,7 @@ PyObject *disk_sync(struct py_store *, PyObject *);
 PyObject *disk_listen(struct py_store *, PyObject *);
 PyObject *disk_state(struct py_store *, PyObject *);
 PyObject *disk_saved(struct py_store *, PyObject *);
+PyObject *disk_write_out(PyObject *, PyObject *);
 PyObject *look_rows(struct py_store *, PyObject *);
 PyObject *look_memory(struct py_store *, PyObject *);
 PyObject *look_state(struct py_store *, PyObject *);

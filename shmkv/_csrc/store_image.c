@@ -24,6 +24,12 @@ void store_dump_end(struct kv_handle *h, struct kv_dump *d) {
     d->image = (struct kv_image){0};
 }
 
+static void note_lock(struct kv_dump *d, uint64_t began_ns) {
+    uint64_t ns = kv_clock_ns() - began_ns;
+    d->locks++;
+    d->longest_ns = ns > d->longest_ns ? ns : d->longest_ns;
+}
+
 /* What stands at the cursor. KV_OK: an item, KV_MISS: nothing to save here, KV_FULL: the end. */
 static kv_status look_at(struct kv_op *op, struct kv_dump *d, struct kv_slot *slot) {
     struct kv_handle *h = op->h;
@@ -99,11 +105,14 @@ static kv_status take_one(struct kv_op *op, struct kv_dump *d, unsigned char *to
         kv_status r = locked ? table_lock(op, s) : KV_OK;
         if (r != KV_OK)
             return r;
+        uint64_t began = locked ? kv_clock_ns() : 0;
         uint64_t seen = kv_load_acq(&stripe_at(h, s)->ver); /* acquire: before what is looked at */
         r = copy_one(op, d, to, room, bytes, wall, first);
         bool valid = locked || kv_load_after(&stripe_at(h, s)->ver) == seen;
-        if (locked)
+        if (locked) {
             table_unlock(h, s);
+            note_lock(d, began);
+        }
         if (valid)
             return r;
         if (h->readonly && tries % 8 == 0 && (r = lock_idle(op)) != KV_OK)
@@ -190,9 +199,12 @@ kv_status store_dump(struct kv_op *op, struct kv_dump *d, unsigned char *to, uin
 
 /* Deadlines of files are of the wall clock. false: it has passed. */
 static bool deadline_here(uint64_t wall_ms, uint64_t *deadline_ms) {
+    *deadline_ms = 0;
+    if (wall_ms == 0)
+        return true; /* never: two clocks need not be read for it */
     uint64_t wall = image_wall();
-    *deadline_ms = wall_ms == 0 ? 0 : wall_ms - wall;
-    return wall_ms == 0 || (wall_ms > wall && !kv_clock_passed(*deadline_ms));
+    *deadline_ms = wall_ms - wall;
+    return wall_ms > wall && !kv_clock_passed(*deadline_ms);
 }
 
 static kv_status put_record(struct kv_op *op, const struct kv_record *r, const struct kv_key *key,

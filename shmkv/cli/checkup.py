@@ -16,20 +16,28 @@ from shmkv import config, segment
 from shmkv.cli import complete, output
 from shmkv.cli.output import Failure
 from shmkv.cli.target import look, missing
-from shmkv.inspect.doctor import Finding, Places, examine
+from shmkv.inspect.doctor import Places, examine
+from shmkv.inspect.finding import Finding
 
 COLOURS = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
 
 
 @click.command("doctor")
 @click.argument("name", required=False, shell_complete=complete.names)
+@click.option(
+    "--path",
+    type=click.Path(resolve_path=True),
+    metavar="DIR",
+    help="Look at the store's directory, too.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def doctor_(ctx: click.Context, name: str | None, as_json: bool) -> None:
+def doctor_(ctx: click.Context, name: str | None, path: str | None, as_json: bool) -> None:
     """Look for what stands in the way of stores, and say what to type.
 
     Looks at the machine, /dev/shm, memory and process limits, systemd, and all
-    your stores, or at one store thoroughly. Exit code 1 if there is a problem.
+    your stores, or at one store thoroughly; at journals and snapshots, and with
+    --path at where they go. Exit code 1 if there is a problem.
     """
     if name is not None:
         try:
@@ -38,7 +46,8 @@ def doctor_(ctx: click.Context, name: str | None, as_json: bool) -> None:
             raise Failure(str(error)) from None
         if not os.path.lexists(segment.file_path(name, os.geteuid())):
             raise Failure(missing(name, None))
-    findings = examine(ctx.obj if isinstance(ctx.obj, Places) else Places(), name=name)
+    places = ctx.obj if isinstance(ctx.obj, Places) else Places()
+    findings = examine(places, name=name, folder=path)
     if name is not None:
         findings += _thorough(name)
     if as_json:

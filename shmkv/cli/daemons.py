@@ -17,22 +17,24 @@ import logging.handlers
 import os
 import signal
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import click
 
 from shmkv import config, daemon
 from shmkv.cli import output
-from shmkv.cli.call import DURATION, NEVER, flag, verb
+from shmkv.cli.call import DURATION, NEVER, flag, refuse, verb
 from shmkv.cli.output import Failure
 from shmkv.cli.target import Call
 from shmkv.daemon.detach import Report, detach
 
 if TYPE_CHECKING:
-    from shmkv.daemon.saver import Rule
+    from shmkv.daemon.saver import Rule, Saver
     from shmkv.metrics import Address
     from shmkv.store import Store
 
+KEEP = 2  # snapshots; as in `persist/save.py`, which is not loaded without need
 FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 Rules: TypeAlias = "tuple[Rule, ...] | None"
@@ -74,7 +76,56 @@ class Saving(NamedTuple):
     compression: str | None
 
 
-def _beside(task: daemon.Task, metrics: Address | None, saving: Saving) -> Beside:
+def _saving(path: str | None, rules: Rules, keep: int | None, compress: bool) -> Saving:
+    """What was asked for; what cannot be done is refused before anything is begun."""
+    if path is None and (rules is not None or keep is not None or compress):
+        refuse("--save, --keep and --compress take --path DIR, the directory of the store")
+    compression = "zstd" if compress else None
+    if compress:
+        from shmkv.persist.save import packer_for
+
+        packer_for(compression)
+    return Saving(rules, KEEP if keep is None else keep, compression)
+
+
+class Request:
+    """What SIGUSR1 does, as long as this process works or stands by: by itself it would end it."""
+
+    def __init__(self, folder: str | None) -> None:
+        self._folder = folder
+        self._saver: Saver | None = None
+        self._waits = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        if self._folder is None:
+            text = "SIGUSR1: nothing is saved without --path"
+            logging.getLogger("shmkv.daemon").warning(text)
+        elif self._saver is None:
+            self._waits = True  # until it is this process's turn
+        else:
+            self._saver.ask()
+
+    def goes_to(self, saver: Saver | None) -> None:
+        """From now on this one is asked; None: nobody."""
+        self._saver = saver
+        if saver is not None and self._waits:
+            self._waits = False
+            saver.ask()
+
+
+@contextlib.contextmanager
+def _requests(folder: str | None) -> Iterator[Request]:
+    """Hear SIGUSR1 while the block runs, also where who started this process blocks it."""
+    request = Request(folder)
+    before = signal.signal(signal.SIGUSR1, request)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGUSR1,))
+    try:
+        yield request
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def _beside(task: daemon.Task, metrics: Address | None, saving: Saving, request: Request) -> Beside:
     """What the daemon has beside its work: its store's metrics, and saves."""
 
     @contextlib.contextmanager
@@ -82,7 +133,7 @@ def _beside(task: daemon.Task, metrics: Address | None, saving: Saving) -> Besid
         with contextlib.ExitStack() as stack:
             if metrics is not None:
                 _serve_metrics(stack, task, metrics)
-            _serve_saves(stack, task, saving, store)
+            _serve_saves(stack, task, saving, store, request)
             yield
 
     return beside
@@ -100,21 +151,25 @@ def _serve_metrics(stack: contextlib.ExitStack, task: daemon.Task, metrics: Addr
 
 
 def _serve_saves(
-    stack: contextlib.ExitStack, task: daemon.Task, saving: Saving, store: Store
+    stack: contextlib.ExitStack, task: daemon.Task, saving: Saving, store: Store, request: Request
 ) -> None:
     """By rules and on SIGUSR1, where the directory is known."""
     if task.folder is None:
-        text = "SIGUSR1: nothing is saved without --path"
-        handler = lambda *_: logging.getLogger("shmkv.daemon").warning(text)  # noqa: E731
-    else:
-        from shmkv.daemon.saver import USUAL, Saver
+        return
+    from shmkv.daemon.saver import USUAL, Saver
 
-        rules = USUAL if saving.rules is None else saving.rules
-        saver = Saver(store, task.folder, rules, keep=saving.keep, compression=saving.compression)
-        stack.enter_context(saver.running())
-        handler = lambda *_: saver.ask()  # noqa: E731
-    before = signal.signal(signal.SIGUSR1, handler)
-    stack.callback(signal.signal, signal.SIGUSR1, before)
+    saver = Saver(
+        store,
+        task.folder,
+        USUAL if saving.rules is None else saving.rules,
+        keep=saving.keep,
+        compression=saving.compression,
+        owner=task.owner,
+        mode=task.mode,
+    )
+    stack.enter_context(saver.running())
+    request.goes_to(saver)
+    stack.callback(request.goes_to, None)
 
 
 @verb(
@@ -139,15 +194,14 @@ def _serve_saves(
         multiple=True,
         callback=_rules,
         metavar="RULE",
-        help='Save after so many seconds if so much was changed: "300 100"; or never. Often'
-        ' possible. ("3600 1", "300 100", "60 10000")',
+        help='Save after so many seconds if so much was changed: "300 100"; or never: then only'
+        ' for a journal that is broken or long. Often possible. ("3600 1", "300 100", "60 10000")',
     ),
     click.Option(
         ["--keep"],
         type=click.IntRange(min=1),
-        default=2,
         metavar="N",
-        help="Snapshots to keep (2).",
+        help=f"Snapshots to keep ({KEEP}).",
     ),
     flag("--compress", help="Compress snapshots (zstd)."),
     click.Option(
@@ -171,7 +225,7 @@ def daemon_(
     log: str | None,
     path: str | None,
     save: Rules,
-    keep: int,
+    keep: int | None,
     compress: bool,
     summary: float,
     metrics: Address | None,
@@ -184,6 +238,7 @@ def daemon_(
     SIGUSR1 makes it save.
     """
     call.take("")
+    saving = _saving(path, save, keep, compress)
     if _has_one(call, standby):
         output.line(f"store {call.name!r} has a daemon already")
         return
@@ -195,17 +250,15 @@ def daemon_(
         summary_s=0.0 if summary == NEVER else summary,
         folder=path,
     )
-    beside = _beside(task, metrics, Saving(save, keep, "zstd" if compress else None))
     if foreground:
         _log_to(log)
-        with daemon.stop_on_signals() as stop:
-            result = daemon.serve(task, stop, daemon.Told(), beside=beside)
+        result = _serve(task, daemon.Told(), metrics, saving)
         if result.end is daemon.End.FAILED:
             raise Failure(result.text)
         if result.end is daemon.End.TAKEN:  # between the look and the try
             output.line(result.text)
         return
-    word = detach(lambda report: _detached(task, log, beside, report))
+    word = detach(lambda report: _detached(task, log, metrics, saving, report))
     if word.code != 0:
         raise Failure(word.text)
     output.line(f"{word.text}, process {word.pid}" if word.pid else word.text)
@@ -233,13 +286,22 @@ def _log_to(file: str | None) -> None:
     logger.setLevel(logging.INFO)
 
 
-def _detached(task: daemon.Task, log: str | None, beside: Beside, report: Report) -> int:
+def _serve(
+    task: daemon.Task, told: daemon.Told, metrics: Address | None, saving: Saving
+) -> daemon.Result:
+    """Be the daemon, and hear signals."""
+    with daemon.stop_on_signals() as stop, _requests(task.folder) as request:
+        return daemon.serve(task, stop, told, beside=_beside(task, metrics, saving, request))
+
+
+def _detached(
+    task: daemon.Task, log: str | None, metrics: Address | None, saving: Saving, report: Report
+) -> int:
     """What the detached process does."""
     if log is not None:
         _log_to(log)
     told = daemon.Told(os.environ, on_ready=lambda text: report(0, text))
-    with daemon.stop_on_signals() as stop:
-        result = daemon.serve(task, stop, told, beside=beside)
+    result = _serve(task, told, metrics, saving)
     code = 3 if result.end is daemon.End.FAILED else 0
     report(code, result.text)
     return code

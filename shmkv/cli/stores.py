@@ -14,6 +14,7 @@ import contextlib
 import datetime as dt
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,7 @@ def info_(call: Call, exact: bool, as_json: bool) -> None:
         found |= {"created": created.isoformat(sep=" ", timespec="seconds")}
         found |= {what: size(found[what], exact) for what in ("size", "max_size", "used")}
         found |= {"owner": _user(found["owner"]), "evict": "yes" if found["evict"] else "no"}
+        _say_disk(found)
         output.table((), [(name, str(value)) for name, value in found.items()], right=())
 
 
@@ -168,7 +170,22 @@ def _about(call: Call, store: shmkv.Store) -> dict[str, Any]:
         "created": stats.created,
         "attached": stats.attached,
         "rows": stats.rows,
+        "journal": stats.journal,
+        "journal_broken": stats.journal_broken,
+        "journal_pending": stats.journal_pending,
+        "snapshot_time": stats.snapshot_time,
     }
+
+
+def _say_disk(found: dict[str, Any]) -> None:
+    """Journal and snapshot in words, for people."""
+    from shmkv.inspect import words
+
+    journal = words.journal(found)
+    saved = words.snapshot(found, time.time())
+    for name in ("journal_broken", "journal_pending", "snapshot_time"):
+        del found[name]
+    found |= {"journal": journal[0] if journal else "none", "snapshot": saved or "none"}
 
 
 @verb("stats", "", exact_option(), json_option())
@@ -186,6 +203,7 @@ def stats_(call: Call, exact: bool, as_json: bool) -> None:
         ("hit_ratio", f"{totals['hits'] / asked:.4f}" if asked else "-"),
         ("copied_per_byte", f"{stats.copied_per_byte:.2f}"),
     ]
+    _say_disk(totals)
     for queue, age in enumerate(totals.pop("ages")):
         if age is not None:
             shown.append((f"age_main_{queue}" if queue else "age_small", f"{age:.1f} s"))

@@ -138,21 +138,27 @@ class _Rounds:
         self._store = held.store
         self._said = ""
 
-    def lead(self, *, last: bool = False) -> None:
-        """What was written since the last one goes to disk; `last`: and is waited for."""
+    def lead(self) -> None:
+        """What was written since the last one goes to disk."""
         if not self.leads:
             return
         said = ""
         try:
-            if last:
-                self._store._journal_sync()
-            else:
-                self._store._journal_round()
+            self._store._journal_round()
         except PersistError as error:  # writers are told as well; the disk may come back
             said = str(error)
         if said != self._said:
             self._said = said
             log.log(logging.ERROR if said else logging.INFO, said or "the journal is written again")
+
+    def finish(self) -> None:
+        """What was written is on disk before the daemon goes: perhaps nobody else syncs it."""
+        if not self.leads:
+            return
+        try:
+            self._store._journal_sync()
+        except (Error, OSError) as error:  # others lead, or find it as a dead daemon leaves it
+            log.error("the last round is not on disk: %s", error)
 
     def sleep(self, stop: Stop, seconds: float) -> None:
         """Until there is something to do: somebody may wait for a round."""
@@ -175,7 +181,7 @@ def _work(task: Task, held: Held, health: Health, stop: Stop, told: Told) -> Res
             if now >= look_at:
                 look_at = now + LOOK_S
                 if not held.named():
-                    rounds.lead(last=True)
+                    rounds.finish()
                     return Result(End.REMOVED, f"store {task.name!r} was removed")
                 health.look(now)
                 told.status(health.line())
@@ -191,5 +197,5 @@ def _work(task: Task, held: Held, health: Health, stop: Stop, told: Told) -> Res
             continue
         pause = next_pause(pause, freed, more)
         rounds.sleep(stop, pause)
-    rounds.lead(last=True)
+    rounds.finish()
     return Result(End.STOPPED, "stopped")

@@ -4,8 +4,9 @@ Owns: `Rule`, `Saver` and its thread, the lock of the store's directory for the 
 
 Promises: the loop never waits for a save, and told to stop a save that is under way is given up
 within a moment: what was there before is as it was. What fails is logged and tried again, with
-pauses that grow. A journal is never longer than twice the snapshot it goes on after, or 64 MiB,
-for longer than a save takes.
+pauses that grow; a request is fulfilled in the end. A rule counts what was changed since the last
+save though another daemon saw it: where daemons come and go the store is saved as well. A journal
+is never longer than twice the snapshot it goes on after, or 64 MiB, for longer than a save takes.
 
 Does not: write files (`persist`), or hear signals: `ask` may be called by their handlers.
 """
@@ -17,7 +18,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from shmkv import persist
@@ -61,7 +62,11 @@ class _Stopped(Exception):
 
 
 class Saver:
-    """The saves of one store into its directory."""
+    """The saves of one store into its directory.
+
+    What was changed before this daemon began counts as not saved: nobody knows how much of it the
+    last snapshot holds.
+    """
 
     def __init__(
         self,
@@ -71,27 +76,39 @@ class Saver:
         *,
         keep: int = 2,
         compression: str | None = None,
+        owner: int | None = None,
+        mode: int = 0o600,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._folder = folder
         self._rules = rules
         self._keep = keep
         self._compression = compression
-        self._asked = False
+        self._owner = owner
+        self._others = mode if mode & 0o022 else 0
+        self._clock = clock
+        self._asked = self._heard = self._answered = 0  # requests: made, tried, fulfilled
         self._stop = threading.Event()
-        self._saved_at = time.monotonic()
-        self._saved_changes = self._changes()
+        stats = store.stats()
+        unsaved_s = time.time() - max(stats.snapshot_time or 0.0, stats.created)
+        self._saved_at = clock() - max(unsaved_s, 0)
+        self._saved_changes = 0
+        self._wanted = ""  # why the save that failed was begun
         self._faults = 0
         self._not_before = 0.0
 
     def ask(self) -> None:
         """Save as soon as possible. Takes no lock: for handlers of signals."""
-        self._asked = True
+        self._asked += 1
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Save while the block runs. Raises Busy where another process has the directory."""
-        with Directory(self._folder) as directory, directory.locked(LOCK_S):
+        with (
+            Directory(self._folder, owner=self._owner, mode=self._others) as directory,
+            directory.locked(LOCK_S),
+        ):
             for name in directory.sweep():
                 log.info("removed %s, which a dead process had begun", name)
             thread = threading.Thread(target=self._run, args=(directory,), name="shmkv saver")
@@ -102,26 +119,35 @@ class Saver:
                 self._stop.set()
                 thread.join()
 
+    def look(self, directory: Directory) -> None:
+        """Save if there is a reason; what fails is logged, and tried again after a pause.
+
+        Who asks does not wait for the end of the pause: the disk may have room again.
+        """
+        now, asked = self._clock(), self._asked
+        if now < self._not_before and asked == self._heard:
+            return
+        self._heard = asked
+        try:
+            why = self._reason(now, directory)
+            if why:
+                self._wanted = why
+                self._save(now, directory, why)
+                self._wanted, self._answered = "", asked
+            self._faults = 0
+        except _Stopped:
+            pass
+        except (Error, OSError, MemoryError) as error:
+            self._faults += 1
+            pause = min(RETRY_S * 2 ** (self._faults - 1), RETRY_MOST)
+            self._not_before = self._clock() + pause
+            log.error("not saved, tried again in %.0f s: %s", pause, error)
+
     # ---- the thread -----------------------------------------------------------------------------
 
     def _run(self, directory: Directory) -> None:
         while not self._stop.wait(LOOK_S):
-            now = time.monotonic()
-            if now < self._not_before:
-                continue
-            try:
-                why = self._reason(now, directory)
-                if why:
-                    self._save(now, directory, why)
-                self._faults = 0
-            except _Stopped:
-                return
-            except (Error, OSError, MemoryError) as error:
-                self._faults += 1
-                self._asked = True  # a journal that broke needs the snapshot it began anew for
-                pause = min(RETRY_S * 2 ** (self._faults - 1), RETRY_MOST)
-                self._not_before = now + pause
-                log.error("not saved, tried again in %.0f s: %s", pause, error)
+            self.look(directory)
 
     def _changes(self) -> int:
         totals = self._store._stats()
@@ -129,8 +155,10 @@ class Saver:
 
     def _reason(self, now: float, directory: Directory) -> str:
         """Why it is to be saved now; empty: it is not."""
-        if self._asked:
+        if self._asked != self._answered:
             return "on request"
+        if self._wanted:
+            return self._wanted
         changes = self._changes() - self._saved_changes
         for rule in self._rules:
             if changes >= rule.changes and now >= self._saved_at + rule.seconds:
@@ -146,7 +174,7 @@ class Saver:
         return ""
 
     def _save(self, now: float, directory: Directory, why: str) -> None:
-        changes, self._asked = self._changes(), False
+        changes = self._changes()
         path = persist.save(
             self._store,
             directory,
@@ -155,7 +183,7 @@ class Saver:
             progress=self._look_up,
         )
         self._saved_at, self._saved_changes = now, changes
-        seconds, size = time.monotonic() - now, path.stat().st_size
+        seconds, size = self._clock() - now, path.stat().st_size
         log.info("saved %s: %d bytes in %.1f s (%s)", path, size, seconds, why)
 
     def _look_up(self, _done: int, _total: int) -> None:

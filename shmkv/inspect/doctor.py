@@ -4,7 +4,7 @@
         print(finding.severity, finding.text, finding.fix)
 
 Owns: `examine`: findings about the machine, /dev/shm, memory limits, process limits, systemd and
-each segment of a user. Every finding that is not ok names what to type.
+each segment of a user (of their disk: `disk`). Every finding that is not ok names what to type.
 
 Promises: reads only; attaches to nothing. What cannot be read is left out, never guessed. All it
 looks at lies under the folders of `Places`, so that made-up machines can be examined.
@@ -19,33 +19,24 @@ import os
 import platform
 import re
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from shmkv import _core
 from shmkv.config import GROWTH, SIZE_DEFAULT, show_size
+from shmkv.inspect import disk
 from shmkv.inspect import survey as states
+from shmkv.inspect.finding import Finding, Severity
 from shmkv.inspect.survey import Found, survey
+from shmkv.inspect.words import about
 
-Severity = Literal["ok", "note", "warning", "problem"]
 MIB = 1 << 20
 DOCKER_SHM = 64 * MIB  # what a container gets unless it asks
 SYSTEM_USERS = 999  # the last user id that systemd takes for a system user's
 OLDEST_KERNEL = (3, 15)  # open-file-description locks
 TIGHT = 0.8  # of a limit: beyond that it is nearly used up
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at."""
-
-    severity: Severity
-    topic: str
-    """machine, shm, memory, limits, systemd, or store NAME."""
-    text: str
-    fix: str | None = None
-    """A command to type."""
 
 
 def _space(path: Path) -> tuple[int, int]:
@@ -66,6 +57,7 @@ class Places:
     uid: int = -1
     """The user; -1: who asks."""
     space: Callable[[Path], tuple[int, int]] = _space
+    now: Callable[[], float] = time.time
 
     @property
     def user(self) -> int:
@@ -73,8 +65,8 @@ class Places:
         return os.geteuid() if self.uid < 0 else self.uid
 
 
-def examine(places: Places, *, name: str | None = None) -> list[Finding]:
-    """All findings for a user's stores, or for one of them."""
+def examine(places: Places, *, name: str | None = None, folder: str | None = None) -> list[Finding]:
+    """All findings for a user's stores, or for one of them; `folder`: their directory."""
     mine = survey(places.shm, uid=places.user, name=name)
     namesakes = [one for one in survey(places.shm, name=name) if one.uid != places.user]
     return [
@@ -83,7 +75,13 @@ def examine(places: Places, *, name: str | None = None) -> list[Finding]:
         *_memory(places, mine),
         *_limits(places, mine),
         *_systemd(places),
+        *(disk.of_folder(folder, mine, places.user, places.space) if folder else ()),
         *(finding for one in mine for finding in _store(one)),
+        *(
+            finding
+            for one in mine
+            for finding in disk.of_store(one, places.proc, folder, places.now())
+        ),
         *_strangers(mine, namesakes),
     ]
 
@@ -156,20 +154,20 @@ def _shm(places: Places, mine: list[Found]) -> Iterator[Finding]:
 
 def _shm_space(places: Places, mine: list[Found]) -> Iterator[Finding]:
     total, free = places.space(places.shm)
-    said = f"{places.shm} has {_about(total)}, {_about(free)} of it free"
+    said = f"{places.shm} has {about(total)}, {about(free)} of it free"
     grow = sum(max(one.size - one.backed, 0) for one in mine)
-    wanted = _about(max(2 * (total - free + grow), 1 << 30), up=True).replace(" ", "")
+    wanted = about(max(2 * (total - free + grow), 1 << 30), up=True).replace(" ", "")
     if Path(places.root, ".dockerenv").exists() or total == DOCKER_SHM:
         fix = f"docker run --shm-size={wanted.removesuffix('iB').lower()} ..."
     else:
         fix = f"sudo mount -o remount,size={wanted.removesuffix('iB').lower()} {places.shm}"
     unattached = [one for one in mine if one.state == states.OK and not one.attached]
     if (grow > free or free < (1 - TIGHT) * total) and unattached:
-        held = _about(sum(one.memory for one in unattached))
+        held = about(sum(one.memory for one in unattached))
         text = f"{len(unattached)} stores that no process is attached to hold {held} of it"
         yield Finding("note", "shm", text, "shmkv gc --idle 1d --dry-run")
     if grow > free:
-        text = f"{said}: the stores may still take {_about(grow)}; they will stop growing"
+        text = f"{said}: the stores may still take {about(grow)}; they will stop growing"
         yield Finding("problem", "shm", text, fix)
     elif total == DOCKER_SHM:
         yield Finding("warning", "shm", f"{said}: a container's default, soon too little", fix)
@@ -177,17 +175,6 @@ def _shm_space(places: Places, mine: list[Found]) -> Iterator[Finding]:
         yield Finding("warning", "shm", f"{said}: nearly full", fix)
     else:
         yield Finding("ok", "shm", said)
-
-
-def _about(number: int, *, up: bool = False) -> str:
-    """A size to two or three figures: 1.5 GiB; with `up` the next whole one."""
-    for unit, factor in (("GiB", 1 << 30), ("MiB", MIB), ("KiB", 1 << 10)):
-        if number >= factor:
-            if up:
-                return f"{-(-number // factor)} {unit}"
-            text = f"{number / factor:.1f}" if number < 100 * factor else f"{number // factor}"
-            return f"{text.removesuffix('.0')} {unit}"
-    return f"{number} bytes"
 
 
 # ---- memory of the control group ----------------------------------------------------------------
@@ -222,22 +209,22 @@ def _memory(places: Places, mine: list[Found]) -> Iterator[Finding]:
         yield Finding("ok", "memory", "no control group limits the memory of this process")
         return
     most, group = limit
-    said = f"the control group {group} allows {_about(most)}"
+    said = f"the control group {group} allows {about(most)}"
     unit = re.search(r"[^/]+\.(?:service|slice|scope)$", group)
-    wanted = _about(2 * total, up=True).replace(" ", "").removesuffix("iB")
+    wanted = about(2 * total, up=True).replace(" ", "").removesuffix("iB")
     if unit is not None:
         fix = f"sudo systemctl set-property {shlex.quote(unit[0])} MemoryMax={wanted}"
     else:
         fix = f"docker run --memory={wanted.lower()} ...  # Kubernetes: resources.limits.memory"
     counts = "shared memory counts against the group that first touches it"
     if total > most:
-        text = f"{said}, the stores may take {_about(total)}: {counts}; processes will be killed"
+        text = f"{said}, the stores may take {about(total)}: {counts}; processes will be killed"
         yield Finding("problem", "memory", text, fix)
     elif total > TIGHT * most:
-        text = f"{said}, the stores may take {_about(total)} of it: {counts}"
+        text = f"{said}, the stores may take {about(total)} of it: {counts}"
         yield Finding("warning", "memory", text, fix)
     else:
-        yield Finding("ok", "memory", f"{said}, the stores may take {_about(total)} of it")
+        yield Finding("ok", "memory", f"{said}, the stores may take {about(total)} of it")
 
 
 # ---- limits of processes ------------------------------------------------------------------------
@@ -262,8 +249,8 @@ def _limits(places: Places, mine: list[Found]) -> Iterator[Finding]:
                 yield Finding(
                     "problem",
                     "limits",
-                    f"{what.lower()} is {_about(int(soft[0]))}: {cannot} {whose}, which has room"
-                    f" for {_about(largest)}",
+                    f"{what.lower()} is {about(int(soft[0]))}: {cannot} {whose}, which has room"
+                    f" for {about(largest)}",
                     f"ulimit {flag} unlimited  # in a systemd unit: {directive}=infinity",
                 )
     if not low:
@@ -333,7 +320,7 @@ def _store(one: Found) -> Iterator[Finding]:
         text = f"{one.state}: {one.why}"
         yield Finding(severity, topic, text, fixes.get(one.state, remove))
     elif not one.damage:
-        size = f"{show_size(one.size)}, {_about(one.backed)} taken"
+        size = f"{show_size(one.size)}, {about(one.backed)} taken"
         yield Finding("ok", topic, f"{size}, {one.attached} of {one.rows} rows attached")
     if one.mode & 0o077 and one.state != states.REFUSED:
         text = f"mode {one.mode:04o} lets other users in: whoever writes can change its data"

@@ -26,10 +26,13 @@ from shmkv.inspect.layout import (
     CONFIG,
     HEADER,
     HEADER_BYTES,
+    JOURNAL,
     LAYOUT_VERSION,
     LINE,
     MAGIC,
+    OPTION_ALWAYS,
     OPTION_EVICT,
+    OPTION_JOURNAL,
     OPTIONS,
     ROW,
     fingerprint,
@@ -44,6 +47,7 @@ REFUSED = "refused"  # no file to trust: a link, a folder, of another owner
 UNREADABLE = "unreadable"
 
 ROW_LOCKS = 1 << 40  # owning row r is holding the lock on this byte + r of the file
+DAEMON_LOCK = ROW_LOCKS - 2  # being the daemon is holding the lock on this one
 FLOCK = struct.Struct("hhqqi0q")  # struct flock: type, whence, start, length, process
 
 
@@ -86,6 +90,13 @@ class Found:
     """Attachments whose process lives."""
     dead: int = 0
     """Attachments whose process has ended without detaching, and that nobody has folded."""
+    has_daemon: bool = False
+    journal: str | None = None
+    """"everysec", "always", or None."""
+    journal_broken: bool = False
+    """Changes went unlogged, and nothing was saved since."""
+    saved: float | None = None
+    """Unix time of the last snapshot; None: there was none."""
 
 
 def survey(folder: Path, *, uid: int | None = None, name: str | None = None) -> list[Found]:
@@ -194,8 +205,27 @@ def _content(fd: int, file_bytes: int, fields: dict[str, Any]) -> tuple[str, str
         "rows": geometry.rows,
         "attached": attached,
         "dead": dead,
+        "has_daemon": _held(fd, DAEMON_LOCK),
+        **_disk(config.options, JOURNAL.read(memoryview(header["journal"]), 0)),
     }
     return OK, ""
+
+
+def _disk(options: int, journal: dict[str, Any]) -> dict[str, Any]:
+    """What the header tells of journal and snapshots."""
+    mode = "always" if options & OPTION_ALWAYS else "everysec"
+    return {
+        "journal": mode if options & OPTION_JOURNAL else None,
+        "journal_broken": bool(journal["broken"]),
+        "saved": journal["saved_ms"] / 1000 or None,
+    }
+
+
+def _held(fd: int, byte: int) -> bool:
+    """Does a living process hold the kernel's lock on a byte?"""
+    asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    found: int = FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0]
+    return found != fcntl.F_UNLCK
 
 
 def _rows(fd: int, at: int, rows: int) -> tuple[int, int]:
@@ -205,8 +235,7 @@ def _rows(fd: int, at: int, rows: int) -> tuple[int, int]:
     for row in range(len(raw) // ROW.size):
         if ROW.read(raw, row * ROW.size)["number"] == 0:
             continue
-        asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, ROW_LOCKS + row, 1, 0)
-        held = FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK
+        held = _held(fd, ROW_LOCKS + row)
         attached += held
         # A row given back between the two looks is no dead one.
         dead += not held and os.pread(fd, 4, at + row * ROW.size) == bytes(raw[row * 512 :][:4])

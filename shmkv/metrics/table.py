@@ -98,12 +98,23 @@ FAMILIES = (
         "damage",
         "How often damaged bytes were met and cut out.",
     ),
-    # The one place where the time of snapshots comes in: no sample while `Stats` has no such field.
+    _one(
+        "shmkv_journal_broken",
+        "gauge",
+        "journal_broken",
+        "1: changes went unlogged, until the next snapshot; 0: not so, or there is no journal.",
+    ),
+    _one(
+        "shmkv_journal_pending_keys",
+        "gauge",
+        "journal_pending",
+        "Keys changed and not yet in the journal's file; 0 without a journal.",
+    ),
     _one(
         "shmkv_snapshot_last_success_timestamp_seconds",
         "gauge",
         "snapshot_time",
-        "Unix time of the last snapshot that succeeded.",
+        "Unix time of the last snapshot that succeeded; no sample before the first.",
     ),
     _one(
         "shmkv_attached_processes",

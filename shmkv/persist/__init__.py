@@ -4,7 +4,8 @@ README.md is the contract: files, directory, generations. Nothing here is import
 names a directory or a file: `import shmkv` knows nothing of it.
 """
 
-from shmkv.persist.restore import bring_back, open_store
+from shmkv.persist.opening import open_store
+from shmkv.persist.restore import bring_back
 from shmkv.persist.save import save, snapshot
 from shmkv.persist.trouble import Damaged
 from shmkv.persist.verify import Verdict, verify

@@ -18,6 +18,7 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from shmkv import _core
 from shmkv.config import SIZE_MAX, SIZE_MIN, SIZE_STEP
 from shmkv.errors import PersistError
 from shmkv.persist import format
@@ -50,7 +51,8 @@ def opened(path: str, *, dir_fd: int | None = None, name: str | None = None) -> 
 
 
 class Part(NamedTuple):
-    """A block that was read. The payload is good until the next one is asked for."""
+    """A block that was read. The payload is good until the next one is asked for, or as long as
+    the buffer that the reader was told to use."""
 
     number: int
     offset: int
@@ -86,6 +88,10 @@ class Reader:
         except BaseException:
             os.close(fd)
             raise
+
+    def use(self, buffer: bytearray) -> None:
+        """Read into this buffer from now on: payloads that were read stay good."""
+        self._buffer = buffer
 
     def close(self) -> None:
         """Close the file."""
@@ -209,6 +215,9 @@ class Reader:
 
 # ---- writing ------------------------------------------------------------------------------------
 
+WRITE_OUT = 4 << 20
+"""The disk begins to write so many bytes while more are made, so that `fsync` has little to do."""
+
 
 class Writer:
     """A file that is being written: header and BEGIN at once, then what comes."""
@@ -219,6 +228,7 @@ class Writer:
         self._id = int.from_bytes(os.urandom(8), "little")
         self.offset = 0
         self.blocks = 0
+        self._begun = 0  # the disk was told of what comes before
         self._write(format.pack_file(File(what, self._id)))
         self.block(Kind.BEGIN, format.pack_begin(begin))
 
@@ -256,3 +266,6 @@ class Writer:
                 n -= len(left.pop(0))
             if left and n:
                 left[0] = left[0][n:]
+        if self.offset - self._begun >= WRITE_OUT:
+            _core.write_out(self._fd, self._begun, self.offset - self._begun)
+            self._begun = self.offset

@@ -12,6 +12,8 @@ Does not: choose files (`chain`), or make segments (`restore`).
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
@@ -19,12 +21,14 @@ from shmkv import _core
 from shmkv.config import show_size
 from shmkv.errors import Full, PersistError, TooLarge
 from shmkv.persist import chain
+from shmkv.persist.belt import Belt
 from shmkv.persist.blocks import Reader
-from shmkv.persist.format import Flag, Kind
+from shmkv.persist.format import RAW_MAX, Flag, Kind
 from shmkv.persist.save import Progress
 from shmkv.persist.trouble import Damaged
 
 Payload: TypeAlias = memoryview | bytearray
+LOADERS = 4  # threads, at most
 
 
 class Fill:
@@ -38,29 +42,61 @@ class Fill:
         self._before = 0  # bytes of files that are done
 
     def snapshot(self, store: _core.Store, reader: Reader) -> None:
-        """Load a snapshot; it must be whole."""
-        items = stored = blocks = 0
-        wanted = reader.end()
-        for one in joined(reader, store.size):
-            if one.payload is None:
-                blocks = one.number
-                break
-            loaded, expired = self._stored(store, reader, store._load, one)
-            items, stored = items + loaded + expired, stored + len(one.payload)
-            self.items, self.expired = self.items + loaded, self.expired + expired
+        """Load a snapshot; it must be whole. Its items come in any order."""
+        wanted, threads = reader.end(), min(len(os.sched_getaffinity(0)), LOADERS)
+        got = self._all(store, reader, store._load, threads=threads)
         self._before += reader.size
-        if (items, stored, blocks) != wanted[:3]:
-            text = f"it has {items} items in {stored} bytes and {blocks} blocks, END says"
+        if got != wanted[:3]:
+            text = f"it has {got[0]} items in {got[1]} bytes and {got[2]} blocks, END says"
             raise Damaged(reader.path, f"{text} {wanted[0]}, {wanted[1]}, {wanted[2]}", reader.size)
 
     def journal(self, store: _core.Store, reader: Reader, counted: int | None) -> int:
         """Replay a journal: so many bytes of it, or its longest prefix. Returns their number."""
         end = chain.whole_rounds(reader)[0] if counted is None else counted
-        for one in joined(reader, store.size, end):
-            if one.payload is not None:
-                self._stored(store, reader, store._replay, one)
+        self._all(store, reader, store._replay, end=end)
         self._before += reader.size
         return end
+
+    def _all(
+        self,
+        store: _core.Store,
+        reader: Reader,
+        step: Callable[[Payload], object],
+        *,
+        end: int | None = None,
+        threads: int = 1,
+    ) -> tuple[int, int, int]:
+        """Everything in a file: items, their bytes, blocks before END. One reads and sums while
+        others store."""
+        stored = blocks = before = 0
+        counting = threading.Lock()
+
+        def take_in(_buffer: bytearray | None, one: Joined) -> None:
+            loaded, expired = self._stored(store, reader, step, one)
+            with counting:
+                self.items, self.expired = self.items + loaded, self.expired + expired
+
+        before = self.items + self.expired
+        with Belt(take_in, RAW_MAX, threads) as belt:
+            parts = joined(reader, store.size, end)
+            while True:
+                buffer = belt.take()
+                reader.use(buffer)
+                one = next(parts, None)
+                if one is None or one.payload is None:
+                    belt.give(buffer)
+                    blocks = 0 if one is None else one.number
+                    break
+                stored += len(one.payload)
+                if isinstance(one.payload, bytearray):  # put together, perhaps large: at once
+                    belt.give(buffer)
+                    belt.rest()
+                    take_in(None, one)
+                else:
+                    belt.put(buffer, one)
+                if self._progress:
+                    self._progress(min(self._before + one.end, self._total), self._total)
+        return self.items + self.expired - before, stored, blocks
 
     def _stored(
         self, store: _core.Store, reader: Reader, step: Callable[[Payload], object], one: Joined
@@ -76,8 +112,6 @@ class Fill:
             ) from error
         except ValueError as error:
             raise Damaged(reader.path, str(error), one.offset, one.number) from None
-        if self._progress:
-            self._progress(min(self._before + one.end, self._total), self._total)
         return found if isinstance(found, tuple) else (0, 0)
 
 

@@ -21,11 +21,12 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shmkv import _core
 from shmkv.errors import PersistError, ReadOnly
 from shmkv.persist import blocks, format
+from shmkv.persist.belt import Belt
 from shmkv.persist.blocks import Writer
 from shmkv.persist.directory import (
     PAUSE,
@@ -58,7 +59,7 @@ def save(
     progress: Progress | None = None,
 ) -> Path:
     """Save everything into a directory of stores, or into a file; returns the file's path."""
-    packer = _packer(compression)
+    packer = packer_for(compression)
     if isinstance(target, Directory):
         return save_in(store, target, packer, keep, progress)
     folder, name = os.path.split(os.path.abspath(target))
@@ -153,7 +154,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _packer(compression: str | None) -> Packer | None:
+def packer_for(compression: str | None) -> Packer | None:
+    """What compresses; PersistError where the package for it is missing."""
     if compression is None:
         return None
     if compression != "zstd":
@@ -246,7 +248,7 @@ def _create_part(directory: Directory, generation: int | None) -> tuple[int, int
             return _create(directory.fd, part, directory.at(part)), number
         except FileExistsError:
             directory.sweep()
-            time.sleep(PAUSE)  # another one who sweeps has it for a moment
+            time.sleep(PAUSE)  # who sweeps has it for a moment
     raise PersistError(f"{directory.path}: others save there all the time: wait, and save again")
 
 
@@ -273,22 +275,16 @@ def write(
     progress: Progress | None,
 ) -> End:
     """Write a whole snapshot and wait until it is on disk."""
-    total = len(store) if progress else 0
-    items = stored = 0
-    buffer = bytearray(format.RAW_MAX)
-    payload = memoryview(buffer)
     dump = store._dump()
     try:
         out = Writer(fd, path, What.SNAPSHOT, begin)
-        while True:
-            kind, used, count, last = dump.fill(buffer)
-            if kind == 0:
-                break
-            flags = Flag.LAST if kind == _PIECE and last else 0
-            out.block(Kind(kind), payload[:used], flags=flags, count=count, packer=packer)
-            items, stored = items + count, stored + used
-            if progress:
-                progress(min(items, total), total)
+
+        def append(buffer: bytearray, made: _Made) -> None:
+            payload = memoryview(buffer)[: made.used]
+            out.block(made.kind, payload, flags=made.flags, count=made.many, packer=packer)
+
+        with Belt(append, format.RAW_MAX) as belt:
+            items, stored = _dumped(dump, belt, len(store) if progress else 0, progress)
         end = End(items, stored, out.blocks, now_ms())
         out.block(Kind.END, format.pack_end(end))
         os.fsync(fd)
@@ -299,6 +295,32 @@ def write(
     finally:
         dump.close()
     return end
+
+
+class _Made(NamedTuple):
+    """A block's payload, in a buffer."""
+
+    kind: Kind
+    used: int
+    flags: int
+    many: int
+
+
+def _dumped(
+    dump: _core.Dump, belt: Belt[_Made], total: int, progress: Progress | None
+) -> tuple[int, int]:
+    """Take everything out of the store, block by block; items and bytes."""
+    items = stored = 0
+    while True:
+        buffer = belt.take()
+        kind, used, count, last = dump.fill(buffer)
+        if kind == 0:
+            return items, stored
+        flags = Flag.LAST if kind == _PIECE and last else 0
+        belt.put(buffer, _Made(Kind(kind), used, flags, count))
+        items, stored = items + count, stored + used
+        if progress:
+            progress(min(items, total), total)
 
 
 def _publish(dir_fd: int, part: str, name: str, path: str) -> None:

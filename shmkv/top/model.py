@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from shmkv.inspect import words
 from shmkv.store import Store
 from shmkv.top.hot import Heat, Hot
 from shmkv.top.sample import Attachment, Part, Sample, take
@@ -42,6 +43,7 @@ COUNTED = (
     "bytes_copied",
     "pages_cleaned",
 )
+ON_DISK = ("journal", "journal_broken", "journal_pending", "snapshot_time")
 KEPT = 240  # looks a history remembers
 BARS = "▁▂▃▄▅▆▇█"
 REASONS = ("small", "main", "index", "expired")
@@ -171,6 +173,7 @@ class Frame:
             "memory": [part._asdict() for part in self.now.memory],
             "processes": [one._asdict() for one in self.processes],
             "daemon": self.now.has_daemon,
+            **{name: totals[name] for name in ON_DISK},
             "counters": None if heat is None else list(heat.items),
         }
 
@@ -295,11 +298,16 @@ def next_of(orders: Sequence[str], now: str) -> str:
 def state_lines(sample: Sample) -> list[tuple[str, str, bool]]:
     """What else a person should know: a word, a text, and whether it is bad."""
     helper = next((one for one in sample.attachments if one.is_daemon), None)
-    said = "none (none is needed)"
+    totals = sample.totals
+    said = "none (none is needed)" if totals["journal"] is None else "none: writers do its work"
     if sample.has_daemon:
         said = "works" if helper is None else f"works, process {helper.pid}"
     lines = [("daemon", said, False)]
-    totals = sample.totals
+    journal, saved = words.journal(totals), words.snapshot(totals, sample.when)
+    if journal is not None:
+        lines.append(("journal", *journal))
+    if saved is not None:
+        lines.append(("snapshot", saved, False))
     dead = sum(not one.alive for one in sample.attachments)
     for name, number, text in (
         ("damage", totals["damage"], "damaged bytes met {n} times: shmkv check"),

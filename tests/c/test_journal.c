@@ -1,11 +1,10 @@
 /* test_journal.c: marks, rounds and files of the journal, step by step in one process.
  *
  * Twins stand for other processes: one that writes while a round is between two steps, one that
- * holds a stripe and sleeps, one that dies as a leader (the call to write does not return). Where
- * fault points live, a real child is forked while its parent takes to another file. The
- * disk is journal_disk.h's: it fails at the n-th call for every n, writes half, and loses at a
- * power cut what was not synced. The judge is always the same: what the files say, replayed into an
- * empty world with the same seed, is what the world holds. */
+ * holds a stripe and sleeps, one that dies as a leader (the call to write does not return). With
+ * fault points a real child is forked while its parent takes to another file. The disk
+ * (journal_disk.h) fails at the n-th call for every n, writes half, and loses at a power cut what
+ * was not synced. The judge: what the files say, replayed, is what the world holds. */
 #include "journal_disk.h"
 
 #include <setjmp.h>

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import shmkv
-from shmkv.inspect.doctor import Finding, Places, examine
+from shmkv.inspect.doctor import Places, examine
+from shmkv.inspect.finding import Finding
 from tests.conftest import MIB, segment_path
 
 GIB = 1 << 30

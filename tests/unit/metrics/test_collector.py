@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,11 +16,12 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 
 import shmkv
-from shmkv import segment
+from shmkv import launch, segment
 from shmkv.metrics import StoreCollector, text
 from shmkv.metrics.table import FAMILIES
 from tests.conftest import MIB, Clock, segment_path
 from tests.stress.support import brood, until
+from tests.unit.daemon.saving import break_journal
 from tests.unit.metrics.scrapes import Samples, numbers, scrape
 
 NAMES = {
@@ -30,6 +33,8 @@ NAMES = {
     "shmkv_expired_total": "counter",
     "shmkv_hits_total": "counter",
     "shmkv_items": "gauge",
+    "shmkv_journal_broken": "gauge",
+    "shmkv_journal_pending_keys": "gauge",
     "shmkv_lock_recoveries_total": "counter",
     "shmkv_misses_total": "counter",
     "shmkv_nospace_total": "counter",
@@ -85,6 +90,8 @@ def test_numbers_are_those_of_stats(store: shmkv.Store, clock: Clock) -> None:
         ("shmkv_lock_recoveries_total", name): 0,
         ("shmkv_nospace_total", name): 0,
         ("shmkv_damage_total", name): 0,
+        ("shmkv_journal_broken", name): 0,
+        ("shmkv_journal_pending_keys", name): 0,
         ("shmkv_attached_processes", name): 1,
     }
 
@@ -108,11 +115,32 @@ def test_reasons_add_up(open_store: Callable[..., shmkv.Store]) -> None:
         shmkv.unlink(full.name)
 
 
-def test_the_time_of_a_snapshot_is_a_sample_once_there_is_one() -> None:
-    (family,) = [one for one in FAMILIES if one.name == SNAPSHOT]
-    assert list(family.samples({})) == []
-    assert list(family.samples({"snapshot_time": None})) == []
-    assert list(family.samples({"snapshot_time": 1.5})) == [("", 1.5)]
+def test_the_time_of_a_snapshot_is_a_sample_once_there_is_one(
+    store: shmkv.Store, tmp_path: Path
+) -> None:
+    assert (SNAPSHOT, store.name) not in scrape(store.name)
+    store.snapshot(tmp_path / "copy.shmkv")
+    said = scrape(store.name)[SNAPSHOT, store.name]
+    assert said == store.stats().snapshot_time
+    assert abs(time.time() - said) < 60
+    assert f"# TYPE {SNAPSHOT} gauge" in text(StoreCollector(store.name)).decode()
+
+
+def test_a_journal_is_seen(
+    open_store: Callable[..., shmkv.Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "ensure", lambda *_, **__: None)
+    store = open_store(path=tmp_path / "store", journal="everysec")
+    store._journal_sync()
+    with shmkv.open(store.name, create=False) as blind:
+        blind["k"] = 1
+    found = scrape(store.name)
+    assert found["shmkv_journal_pending_keys", store.name] == 1
+    assert found["shmkv_journal_broken", store.name] == 0
+    break_journal(store.name)
+    assert scrape(store.name)["shmkv_journal_broken", store.name] == 1
+    store.snapshot()
+    assert scrape(store.name)["shmkv_journal_broken", store.name] == 0
 
 
 def test_no_label_has_a_key(store: shmkv.Store) -> None:

@@ -38,7 +38,8 @@ def asked() -> Iterator[str]:
         yield rule["expr"]
 
 
-def test_every_metric_named_is_exported(store: shmkv.Store) -> None:
+def test_every_metric_named_is_exported(store: shmkv.Store, tmp_path: Path) -> None:
+    store.snapshot(tmp_path / "copy.shmkv")
     exported = {key[0] for key in scrape(store.name)}
     named = {name for text in asked() for name in re.findall(r"\bshmkv_\w+", text)}
     assert named <= exported, named - exported
@@ -70,6 +71,8 @@ def test_the_rules() -> None:
         "ShmkvWritesRefused",
         "ShmkvNearlyFull",
         "ShmkvHurt",
+        "ShmkvSnapshotTooOld",
+        "ShmkvJournalBroken",
     ]
     for rule in alerts():
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}

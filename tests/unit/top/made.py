@@ -16,6 +16,8 @@ TOTALS: dict[str, Any] = dict.fromkeys([field.name for field in fields(Stats)], 
     "max_size": 256 * MIB,
     "attached": 2,
     "rows": 256,
+    "journal": None,
+    "snapshot_time": None,
 }
 
 
@@ -26,7 +28,7 @@ def attachment(number: int, *, pid: int = 0, alive: bool = True, **totals: int) 
 
 
 def sample(
-    at: float, *attachments: Attachment, memory: tuple[Part, ...] = (), **totals: int
+    at: float, *attachments: Attachment, memory: tuple[Part, ...] = (), **totals: Any
 ) -> Sample:
     """A look at a moment."""
     return Sample(at, 1000.0 + at, TOTALS | totals, attachments, memory, False)

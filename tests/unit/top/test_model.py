@@ -153,3 +153,20 @@ def test_what_is_bad_is_said() -> None:
     helped = sample(0.0, helper)
     lines = {name: (text, bad) for name, text, bad in state_lines(helped)}
     assert list(lines) == ["daemon"]
+
+
+def test_the_disk_is_said() -> None:
+    told = {"journal": "everysec", "journal_pending": 3, "snapshot_time": 1000.0 - 300}
+    lines = state_lines(sample(0.0, **told))
+    assert lines == [
+        ("daemon", "none: writers do its work", False),
+        ("journal", "everysec, 3 keys wait", False),
+        ("snapshot", "saved 5 min ago", False),
+    ]
+    lines = state_lines(sample(0.0, journal="always", journal_broken=True))
+    assert lines[1:] == [
+        ("journal", "always, broken until the next snapshot", True),
+        ("snapshot", "never saved", False),
+    ]
+    found = Frame.of(None, sample(0.0, **told)).as_dict("web", None)
+    assert {name: found[name] for name in told} == told
