@@ -1,6 +1,7 @@
 /* journal.c: marks, rounds, and waiting for them. */
 #include "journal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "clock.h"
@@ -314,6 +315,14 @@ static void lead_unlock(struct kv_handle *h) {
     kv_wake(low_half(&journal_of(h)->done), INT32_MAX);
 }
 
+/* A store that was removed writes no more: the directory may be another one's by now. */
+static kv_status still_named(struct kv_op *op) {
+    if (segment_named(op->h) != KV_GONE)
+        return KV_OK;
+    op->err = ESTALE;
+    return KV_PERSIST;
+}
+
 /* The lists are made: write, make it last, let go. */
 static kv_status write_round(struct kv_op *op, bool sync, struct kv_round *round) {
     struct kv_handle *h = op->h;
@@ -361,7 +370,9 @@ static kv_status round_locked(struct kv_op *op, bool sync, struct kv_round *roun
     if (op->leave != NULL)
         op->leave(op);
     kv_store_rlx(&j->looked_ms, now); /* a disk that refuses is not asked by every write */
-    kv_status r = journal_file_ready(op);
+    kv_status r = still_named(op);
+    if (r == KV_OK)
+        r = journal_file_ready(op);
     if (r != KV_OK)
         return r;
     sync = sync || (h->options & KV_OPT_ALWAYS) || now >= kv_load_rlx(&j->synced_ms) + KV_SYNC_MS;
@@ -544,9 +555,12 @@ static kv_status next_locked(struct kv_op *op) {
     uint64_t place = kv_load_acq(&j->place);
     if (h->log == NULL)
         return KV_PERSIST;
+    kv_status r = still_named(op);
+    if (r != KV_OK)
+        return r;
     if (kv_load_acq(&j->broken) != 0)
         return heal(op, place >> KV_PLACE_SHIFT);
-    kv_status r = journal_file_ready(op); /* a torn tail begins the next one already */
+    r = journal_file_ready(op); /* a torn tail begins the next one already */
     if (r != KV_OK || kv_load_acq(&j->place) >> KV_PLACE_SHIFT != place >> KV_PLACE_SHIFT)
         return r;
     r = journal_file_sync(op); /* what everysec had not synced yet */

@@ -21,8 +21,7 @@ static void dump_end(struct py_dump *self) {
         store_dump_end(self->store->h, &self->dump);
     else
         free(self->dump.copy); /* close() has taken the pins along */
-    self->dump =
-        (struct kv_dump){.locks = self->dump.locks, .longest_ns = self->dump.longest_ns};
+    self->dump = (struct kv_dump){.locks = self->dump.locks, .longest_ns = self->dump.longest_ns};
 }
 
 static PyObject *dump_close(struct py_dump *self, PyObject *unused) {
@@ -175,10 +174,9 @@ PyObject *disk_write_out(PyObject *module, PyObject *args) {
     (void)module;
     if (!PyArg_ParseTuple(args, "iLL", &fd, &at, &bytes))
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    (void)sync_file_range(fd, (off64_t)at, (off64_t)bytes, SYNC_FILE_RANGE_WRITE);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS(void)
+        sync_file_range(fd, (off64_t)at, (off64_t)bytes, SYNC_FILE_RANGE_WRITE);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 /* Not an operation: what a creator has made becomes visible. */

@@ -4,6 +4,7 @@
  * status into an exception; segment.py words the refusals of an attach, from the same table. */
 #include "py_glue.h"
 
+#include <errno.h>
 #include <string.h>
 
 static const char *const status_names[PY_CONDITIONS] = {
@@ -105,7 +106,8 @@ static PyObject *raise_system(struct py_store *self, const struct kv_op *op) {
 
 static PyObject *raise_persist(struct py_store *self, const struct kv_op *op) {
     int number = op == NULL ? 0 : op->err;
-    const char *what = number != 0
+    const char *what = number == ESTALE ? "the store was removed, open it again"
+                       : number != 0
                            ? strerror(number)
                            : "nobody who knows its directory leads, or who does is stopped: "
                              "open it with path=, or run `shmkv daemon` with --path";

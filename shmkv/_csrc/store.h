@@ -150,8 +150,8 @@ struct kv_dump {
     struct kv_pin pin;     /* what keeps it, or ... */
     unsigned char *copy;   /* ... a copy, where there are no pins */
     bool pinned;
-    uint32_t locks;        /* how often a stripe did not stand still and was locked ... */
-    uint64_t longest_ns;   /* ... and for how long at most */
+    uint32_t locks;      /* how often a stripe did not stand still and was locked ... */
+    uint64_t longest_ns; /* ... and for how long at most */
 };
 struct kv_dumped {
     uint32_t kind; /* KV_BLOCK_ITEMS, KV_BLOCK_PIECE; 0: the end */

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import shmkv
+from shmkv.errors import PersistError
 from shmkv.persist import verify
 from tests.unit.cli.conftest import Start, start
 from tests.unit.persist.conftest import Opener
@@ -140,3 +141,19 @@ def test_acknowledged_writes_survive_everybody(
             assert least <= store[str(who)] <= least + 2
             for n in range(max(1, least - 6), least + 1):
                 assert store[f"{who}:{n % 7}"] >= n
+
+
+def test_who_keeps_a_removed_store_leaves_its_directory_alone(
+    folder: Path, open_store: Opener
+) -> None:
+    old = open_store(path=folder, journal="always", lock_timeout=0.2)
+    old.set("k", "old")
+    shmkv.unlink(old.name)
+    new = open_store(old.name, path=folder)
+    new.set("k", "new")
+    with pytest.raises(PersistError, match="removed"):
+        old.set("k", "late")
+    with pytest.raises(PersistError, match="removed"):
+        old.snapshot()
+    shmkv.unlink(new.name)
+    assert open_store(old.name, path=folder)["k"] == "new"
