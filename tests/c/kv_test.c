@@ -16,13 +16,15 @@ double kv_test_scale = 1;
 const char *kv_test_name = "";
 char kv_test_where[256];
 
-static char names[16][64];
+static char names[16][64], kept[64]; /* kept: of the one world that others could open */
 static unsigned names_count;
 static pid_t names_owner;
 
 static void unlink_names(void) {
     for (unsigned i = 0; i < names_count && getpid() == names_owner; i++)
         (void)shm_unlink(names[i]);
+    if (kept[0] != 0 && getpid() == names_owner)
+        (void)shm_unlink(kept);
 }
 
 /* ---- checks ------------------------------------------------------------------------------- */
@@ -136,15 +138,28 @@ kv_status world_attach(const char *name, const struct kv_config *config, bool re
     return store_attach(&how, h, created, found);
 }
 
-struct kv_handle *world_open_with(const struct kv_config *config) {
+static struct kv_handle *open_named(const char *name, const struct kv_config *config) {
     struct kv_handle *h = NULL;
     struct kv_found found;
     bool created = false;
-    const char *name = world_name();
     OK(world_attach(name, config, false, &h, &created, &found));
     CHECK(created);
+    return h;
+}
+
+struct kv_handle *world_open_with(const struct kv_config *config) {
+    const char *name = world_name();
+    struct kv_handle *h = open_named(name, config);
     CHECK_EQ(shm_unlink(name), 0);
     return h;
+}
+
+struct kv_handle *world_open_named(uint64_t size, uint32_t options) {
+    struct kv_config config = world_config(size, size, options, 2);
+    if (kept[0] != 0)
+        (void)shm_unlink(kept);
+    (void)snprintf(kept, sizeof kept, "%.60s-k", world_name());
+    return open_named(kept, &config);
 }
 
 struct kv_handle *world_open(uint64_t size, uint32_t options) {

@@ -90,6 +90,8 @@ kv_status world_attach(const char *name, const struct kv_config *config, bool re
 /* A segment nobody else can find any more. */
 struct kv_handle *world_open(uint64_t size, uint32_t options);
 struct kv_handle *world_open_with(const struct kv_config *config);
+/* One that keeps its name until the next: journals are of stores that others can open. */
+struct kv_handle *world_open_named(uint64_t size, uint32_t options);
 /* Another attachment, with a row. */
 struct kv_handle *world_twin(struct kv_handle *h);
 /* Until ready(arg), at most ten seconds: then the test fails. */

@@ -21,7 +21,7 @@ static struct folder folder;
 static void begin(uint32_t options) {
     memset(&disk, 0, sizeof disk);
     disk.error = EIO;
-    h = world_open(4 * KV_SIZE_MIN, KV_OPT_JOURNAL | options);
+    h = world_open_named(4 * KV_SIZE_MIN, KV_OPT_JOURNAL | options);
     folder = folder_make();
     OK(journal_open(h, folder.fd));
     struct kv_op op = kv_op_make(h);
