@@ -337,8 +337,8 @@ static kv_status write_round(struct kv_op *op, bool sync, struct kv_round *round
     kv_status r = append_all(op, (todo & KV_TODO_WIPE) != 0);
     if (r == KV_OK)
         *round = (struct kv_round){log->listed, log->end - from};
-    bool appended = r == KV_OK;
-    if (r == KV_OK && sync)
+    bool appended = r == KV_OK, always = (h->options & KV_OPT_ALWAYS) != 0;
+    if (r == KV_OK && sync && (log->end != from || !always)) /* always: what was before is there */
         r = journal_file_sync(op);
     if (!appended)
         journal_file_undo(op, from);

@@ -106,7 +106,8 @@ static PyObject *raise_system(struct py_store *self, const struct kv_op *op) {
 
 static PyObject *raise_persist(struct py_store *self, const struct kv_op *op) {
     int number = op == NULL ? 0 : op->err;
-    const char *what = number == ESTALE ? "the store was removed, open it again"
+    const char *what = number == ESTALE    ? "the store was removed, open it again"
+                       : number == ENODATA ? "its file was cut, save the store"
                        : number != 0
                            ? strerror(number)
                            : "nobody who knows its directory leads, or who does is stopped: "

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from shmkv.errors import PersistError
 from tests import journal_files
 from tests.stress import journal_work as work
 from tests.stress.journal_storm import FULL, QUICK, Storm
@@ -59,7 +60,10 @@ class Scene:
         """What the judge says."""
         try:
             return self.storm.judge()
-        except journal_files.Broken as broken:
+        except (
+            journal_files.Broken,
+            PersistError,
+        ) as broken:  # a file that was cut is seen at once
             return [str(broken)]
 
     def journals(self) -> list[Path]:

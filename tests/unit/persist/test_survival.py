@@ -57,13 +57,10 @@ ON_FULL = [
 
 def table() -> dict[str, list[str]]:
     """The rows of the table by their event."""
-    section = README.read_text().partition("\n## Disk\n")[2].partition("\n## ")[0]
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in section.splitlines()
-        if line.startswith("| ")
-    ]
-    assert rows[0] == ["event", *OPTIONS]
+    section = README.read_text().partition("\n## Disk\n")[2]
+    lines = section[section.index("| event |") :].partition("\n\n")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert rows.pop(0) == ["event", *OPTIONS]
     return {event: cells for event, *cells in rows[1:]}
 
 
