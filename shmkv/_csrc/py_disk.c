@@ -208,9 +208,11 @@ PyObject *disk_open(struct py_store *self, PyObject *dirfd) {
     if ((fd == -1 && PyErr_Occurred()) || !journal_begin_op(&p, self))
         return NULL;
     kv_status s = journal_open(p.op.h, fd);
+    if (s == KV_EXISTS)
+        return PyErr_Format(PyExc_ValueError, "store '%U' knows its directory already", self->name);
     if (s != KV_OK) {
         p.op.err = errno;
-        return op_fail(&p, s);
+        return op_fail(&p, s == KV_OS ? KV_PERSIST : s);
     }
     Py_RETURN_NONE;
 }
