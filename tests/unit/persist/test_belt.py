@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ from shmkv.persist.belt import BUFFERS, Belt
 WAIT_S = 10.0
 
 
-def refuse(_thread: threading.Thread) -> None:
+def refuse(_body: object, _args: object) -> None:
     raise RuntimeError("can't start new thread")
 
 
@@ -94,7 +95,7 @@ def test_no_thread_is_left_when_who_fills_raises() -> None:
 
 
 def test_without_threads_the_work_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
     seen: list[int] = []
     with Belt[int](lambda _buffer, n: seen.append(n), 1, 4) as belt:
         for number in range(10):
@@ -105,7 +106,7 @@ def test_without_threads_the_work_is_done_at_once(monkeypatch: pytest.MonkeyPatc
 def test_a_store_is_saved_and_comes_back_without_threads(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
     name, wanted = f"belt-{os.getpid()}", {f"k{n}": bytes(n) for n in range(0, 400_000, 20_000)}
     try:
         with shmkv.open(name, size="16MiB", create="new", path=tmp_path / "d") as store:
@@ -116,3 +117,15 @@ def test_a_store_is_saved_and_comes_back_without_threads(
             assert dict(store.items()) == wanted
     finally:
         shmkv.unlink(name, missing_ok=True)
+
+
+def test_a_thread_that_dies_before_its_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no memory for it: the interpreter tells nobody."""
+    monkeypatch.setattr("shmkv.persist.belt.START_S", 0.01)
+    monkeypatch.setattr(_thread, "start_new_thread", lambda _body, _args: 1)
+    done: list[int] = []
+    with Belt[int](lambda _buffer, n: done.append(n), 16) as one:
+        for n in range(9):
+            one.put(one.take(), n)
+        one.rest()
+    assert done == list(range(9))
