@@ -84,7 +84,7 @@ def _keeping_others_off(path: str) -> Iterator[None]:
         except BlockingIOError:  # somebody is at it
             if time.monotonic() > end:
                 break
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # a lease wakes nobody who was refused; until `end`
         except OSError:  # what cannot be opened is nothing that anybody is alone with
             break
     try:
@@ -131,7 +131,7 @@ class Alone:
         while not self._leased():
             if time.monotonic() > end:
                 raise InUse
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # who only glances is gone in a moment; until `end`
         lock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _LOCKS, _LOCKS_LEN, 0)
         try:
             fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, lock)

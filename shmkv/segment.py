@@ -73,7 +73,7 @@ def attach(
         try:
             store = _attach_once(cls, options, uid, deadline, making, unseen)
         except _Filled:
-            time.sleep(filling.PAUSE)
+            time.sleep(filling.PAUSE)  # as long as who fills it lives; the kernel says so
             deadline = time.monotonic() + max(options.lock_timeout, 1.0)
             if time.monotonic() > begun + filling.FILL_S:
                 raise refusals.still_filled(options) from None
@@ -207,7 +207,7 @@ def _descriptor(options: Options, uid: int, unseen: bool) -> tuple[int, tuple[in
     try:
         fd = _existing(name, uid, readonly=options.readonly, unseen=unseen)
     except BlockingIOError:  # somebody is alone with it: its name goes, or stays
-        time.sleep(PAUSE)
+        time.sleep(PAUSE)  # the caller counts, and has a deadline
         raise _Again from None
     except FileNotFoundError:
         if options.create is not False and not options.readonly:
@@ -313,7 +313,7 @@ def _remove(options: Options, uid: int, inode: tuple[int, int], deadline: float)
         while not _lock(fd):
             if time.monotonic() > deadline:
                 raise Busy(f"store {options.name!r} is being recreated by another process: wait")
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # flock has no time limit of its own
         held = os.fstat(fd)
         named = os.stat(file_path(options.name, uid), follow_symlinks=False)
         if inode == (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino):

@@ -77,7 +77,7 @@ kv_status journal_mark_dirty(struct kv_op *op, uint64_t hash) {
 /* ---- a round: what is dirty --------------------------------------------------------------- */
 
 void journal_recover(struct kv_handle *h) {
-    (void)or_seq(&journal_of(h)->todo, (uint32_t)KV_TODO_ALL);
+    (void)or_seq(&journal_of(h)->due, (uint32_t)KV_DUE_ALL);
     FAULT(journal_recovered);
 }
 
@@ -85,7 +85,7 @@ void journal_wipe(struct kv_op *op) {
     struct kv_handle *h = op->h;
     if (h->held || !(h->options & KV_OPT_JOURNAL) || !(h->options & KV_OPT_EVICT))
         return;
-    (void)or_seq(&journal_of(h)->todo, (uint32_t)KV_TODO_WIPE); /* before any key is marked */
+    (void)or_seq(&journal_of(h)->due, (uint32_t)KV_DUE_WIPE); /* before any key is marked */
     op->marked = (h->options & KV_OPT_ALWAYS) != 0;
 }
 
@@ -332,8 +332,8 @@ static kv_status write_round(struct kv_op *op, bool sync, struct kv_round *round
     log->count = 0;
     log->written = false;
     /* After the claim: what a clear kept is of this round or a later one. */
-    uint32_t todo = load_seq(&j->todo);
-    kv_status r = append_all(op, (todo & KV_TODO_WIPE) != 0);
+    uint32_t due = load_seq(&j->due);
+    kv_status r = append_all(op, (due & KV_DUE_WIPE) != 0);
     if (r == KV_OK)
         *round = (struct kv_round){log->listed, log->end - from};
     bool appended = r == KV_OK, always = (h->options & KV_OPT_ALWAYS) != 0;
@@ -347,7 +347,7 @@ static kv_status write_round(struct kv_op *op, bool sync, struct kv_round *round
         kv_store_rel(&j->place, log->generation << KV_PLACE_SHIFT | log->end);
     FAULT(journal_counted);
     if (r == KV_OK)
-        (void)kv_and_rel(&j->todo, ~todo);
+        (void)kv_and_rel(&j->due, ~due);
     release(h, r == KV_OK);
     if (log->room > 4 * KV_IMAGE_BLOCK) { /* a large value went by */
         free(log->bytes);
@@ -378,7 +378,7 @@ static kv_status round_locked(struct kv_op *op, bool sync, struct kv_round *roun
     __atomic_store_n(&j->started, number, __ATOMIC_SEQ_CST); /* before any mark is looked at */
     kv_fence_seq();
     FAULT(journal_started);
-    list_by_stripe(h, (load_seq(&j->todo) & KV_TODO_ALL) != 0, next);
+    list_by_stripe(h, (load_seq(&j->due) & KV_DUE_ALL) != 0, next);
     claim(op, next);
     r = write_round(op, sync, round);
     if (r == KV_OK) {

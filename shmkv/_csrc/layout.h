@@ -106,7 +106,7 @@ struct kv_header {
         uint32_t lock;      /* lock word: who leads a round */
         uint32_t wanted;    /* futex word: raised by who waits for a round and cannot lead one */
         uint32_t broken;    /* 1: a change went unlogged; 2: the next generation has just begun */
-        uint32_t todo;      /* of the next round: KV_TODO_*; taken back when it counts */
+        uint32_t due;       /* of the next round: KV_DUE_*; taken back when it counts */
         uint64_t started;   /* rounds begun */
         uint64_t done;      /* the last one on disk; its low half is a futex word */
         uint64_t place;     /* generation << 40 | bytes of whole rounds in its file; 0 = none */
@@ -132,7 +132,7 @@ struct kv_header {
                    8];
 };
 /* A leader died: its words in flight are to be logged again. A clear began: empty what is there. */
-enum { KV_TODO_ALL = 1, KV_TODO_WIPE = 2 };
+enum { KV_DUE_ALL = 1, KV_DUE_WIPE = 2 };
 static_assert(sizeof(struct kv_header) == KV_HEADER_BYTES, "header is one page");
 static_assert(offsetof(struct kv_header, size) == 64, "live fields start on line 1");
 static_assert(offsetof(struct kv_header, next_birth) == 128, "birth stamps on line 2");

@@ -114,7 +114,7 @@ def _top_once(store: shmkv.Store, seconds: float, prefix: bytes | None, as_json:
 
     meter = Meter(store)
     meter.look()
-    time.sleep(seconds)
+    time.sleep(seconds)  # rates are of the time between two looks
     frame = meter.look()
     heat, note = None, ""
     try:
@@ -222,7 +222,7 @@ def _watch(
         if gone is not None:
             again = " and made again: watch it anew" if gone == "remade" else ""
             raise Failure(f"store {store.name!r} was removed{again}")
-        time.sleep(seconds)
+        time.sleep(seconds)  # what is read without a trace wakes nobody: it is looked at again
 
 
 def _tell(key: Key, change: Change, as_json: bool) -> None:

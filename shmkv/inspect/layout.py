@@ -196,7 +196,7 @@ JOURNAL = Record(
         "lock": (0, "I"),
         "wanted": (4, "I"),
         "broken": (8, "I"),
-        "todo": (12, "I"),
+        "due": (12, "I"),
         "started": (16, "Q"),
         "done": (24, "Q"),
         "place": (32, "Q"),

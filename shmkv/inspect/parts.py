@@ -30,7 +30,7 @@ class Journal(NamedTuple):
     lock: int
     wanted: int
     broken: int
-    todo: int
+    due: int
     started: int
     done: int
     place: int  # generation << 40 | bytes of whole rounds in its file

@@ -104,7 +104,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or time.monotonic() >= end:
                     raise OSError(error.errno, self._words(error)) from error
-            time.sleep(HANDOVER_PAUSE)
+            time.sleep(HANDOVER_PAUSE)  # of a daemon just killed; until `end`
 
     def _words(self, error: OSError) -> str:
         if error.errno == errno.EADDRINUSE:

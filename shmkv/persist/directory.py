@@ -195,7 +195,7 @@ class Directory:
                         raise self._busy(fd) from None
                 except OSError as error:
                     raise refused(error, "cannot lock", self.at(LOCK)) from None
-                time.sleep(PAUSE)
+                time.sleep(PAUSE)  # flock has no time limit of its own
             with contextlib.suppress(OSError):  # for messages only
                 os.ftruncate(fd, 0)
                 os.pwrite(fd, str(os.getpid()).encode(), 0)

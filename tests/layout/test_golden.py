@@ -71,7 +71,7 @@ GOLDEN = {
     "kv_journal.lock": 0,
     "kv_journal.wanted": 4,
     "kv_journal.broken": 8,
-    "kv_journal.todo": 12,
+    "kv_journal.due": 12,
     "kv_journal.started": 16,
     "kv_journal.done": 24,
     "kv_journal.place": 32,
