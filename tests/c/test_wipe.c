@@ -169,6 +169,27 @@ static void test_kept(void) {
     end();
 }
 
+/* Keys of one class are said once. */
+static void test_class(void) {
+    begin(KV_OPT_EVICT);
+    struct kv_round round;
+    struct kv_value value = {.type = KV_TYPE_BYTES, .data = "value", .len = 5};
+    uint64_t hash = 0x123456789ABCDEF0u & ~KV_MARK_BITS;
+    unsigned char room[16];
+    leave_on_disk();
+    for (uint64_t i = 0; i < 4; i++) {
+        struct kv_key key = key_of_hash(h, hash | i << 20, i, room);
+        struct kv_op op = kv_op_make(h);
+        OK(store_put(&op, &key, &value, 0, KV_PUT_SET, NULL));
+        store_leave(&op);
+    }
+    wish();
+    OK(lead(h, true, &round));
+    CHECK_EQ(round.entries, 2); /* the wipe is one */
+    comes_back(ITEMS);
+    end();
+}
+
 /* A clear that cannot end wishes for nothing: what is in memory still is on disk still. */
 static void test_not_to_its_end(void) {
     begin(KV_OPT_EVICT);
@@ -434,7 +455,7 @@ static void test_damage(void) {
 
     struct kv_item *item = (struct kv_item *)(void *)arena_at(h, ref);
     wish();
-    item->type = UINT8_MAX;
+    item->type = KV_TYPE_BOOL; /* of more than one byte */
     OK(lead(h, true, NULL));
     item->type = KV_TYPE_BYTES;
     CHECK_EQ(found(0, ITEMS), ITEMS - 2);
@@ -447,6 +468,7 @@ static const struct kv_test tests[] = {
     {"wipe_really_evicted", test_really_evicted},
     {"wipe_once", test_once},
     {"wipe_kept", test_kept},
+    {"wipe_class", test_class},
     {"wipe_not_to_its_end", test_not_to_its_end},
     {"wipe_second_clear", test_second_clear},
     {"wipe_walk_beside_writers", test_walk_beside_writers},
