@@ -141,8 +141,9 @@ struct kv_header {
                     64 * KV_APPENDERS) /
                    8];
 };
-/* A leader died: its words in flight are to be logged again. A clear began: empty what is there. */
-enum { KV_DUE_ALL = 1, KV_DUE_WIPE = 2 };
+/* A leader died: its words in flight are to be logged again. A clear has ended: say what is there,
+ * and that nothing else is. A round has taken that wish, and does not count yet. */
+enum { KV_DUE_ALL = 1, KV_DUE_WIPE = 2, KV_DUE_WIPING = 4 };
 static_assert(sizeof(struct kv_header) == KV_HEADER_BYTES, "header is one page");
 static_assert(offsetof(struct kv_header, size) == 64, "live fields start on line 1");
 static_assert(offsetof(struct kv_header, next_birth) == 128, "birth stamps on line 2");
