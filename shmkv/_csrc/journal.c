@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "journal_entry.h"
 #include "journal_file.h"
+#include "lock_note.h"
 #include "wait.h"
 
 #define KV_NEAR    32u       /* places a mark may take, from its own on */
@@ -321,7 +322,7 @@ static kv_status round_locked(struct kv_op *op, bool sync, struct kv_round *roun
     return r;
 }
 
-kv_status journal_round(struct kv_op *op, bool sync, struct kv_round *round) {
+static kv_status lead(struct kv_op *op, bool sync, struct kv_round *round) {
     kv_status r = lead_lock(op);
     if (r != KV_OK)
         return r;
@@ -329,6 +330,11 @@ kv_status journal_round(struct kv_op *op, bool sync, struct kv_round *round) {
                                                              : round_locked(op, sync, round);
     lead_unlock(op->h);
     return r;
+}
+
+kv_status journal_round(struct kv_op *op, bool sync, struct kv_round *round) {
+    struct kv_note *note = note_begin(op, KV_NOTED_ROUND, NULL, 0);
+    return note_end(op, note, lead(op, sync, round));
 }
 
 /* ---- waiting ------------------------------------------------------------------------------ */
@@ -341,10 +347,13 @@ static kv_status nap(struct kv_op *op, uint32_t seen, bool failing) {
         op->leave(op);
     (void)kv_add_rlx(&j->wanted, 1u);
     kv_wake(&j->wanted, 1);
+    struct kv_waiting w;
+    note_wait(op, KV_AWAITED_JOURNAL, owner, &w);
     enum kv_wait_result r = kv_wait(low_half(&j->done), seen, failing ? KV_REST_NS : KV_NAP_NS);
     if (r == KV_TIMED_OUT && owner != 0 && !row_alive(op->h, owner))
         op->dead = owner; /* its fold gives the lock back, and so does who leads next */
-    return r == KV_INTERRUPTED && op->h->interruptible ? KV_INTR : KV_OK;
+    bool signal = r == KV_INTERRUPTED && op->h->interruptible;
+    return note_waited(op, &w, signal ? KV_INTR : KV_OK);
 }
 
 static bool may_lead(const struct kv_handle *h) { return h->log != NULL; }
