@@ -10,8 +10,10 @@ Does not: read or judge notes.
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +138,7 @@ def _form(name: str, found: Postmortem, n: int | None) -> dict[str, Any]:
 def _show(name: str, found: Postmortem, n: int) -> None:
     shown = found.attachments[:n]
     for one in shown:
-        for text in lines(one, found.now):
+        for text in lines(one, found.now, _namespace()):
             output.line(text)
         output.line("")
     left = len(found.attachments) - len(shown)
@@ -144,12 +146,22 @@ def _show(name: str, found: Postmortem, n: int) -> None:
         output.line(f"and {left} more: shmkv postmortem -s {name} -n {len(found.attachments)}")
 
 
-def lines(one: Attachment, now: float) -> list[str]:
-    """An attachment in words."""
+def _namespace() -> int:
+    """Of the process ids this process sees."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def lines(one: Attachment, now: float, namespace: int = 0) -> list[str]:
+    """An attachment in words; `namespace`: in which the reader counts processes, 0: not known."""
     daemon = ", the daemon" if one.is_daemon else ""
     started = "" if one.started is None else f" (started {moment(one.started)})"
+    other = namespace and one.pid_namespace not in (0, namespace)
+    where = " of another pid namespace" if other else ""
     texts = [
-        f"process {one.pid}{started}, attachment {one.number}{daemon}",
+        f"process {one.pid}{where}{started}, attachment {one.number}{daemon}",
         f"  attached  {moment(one.attached)}",
         f"  {_end(one, now)}",
     ]
@@ -162,9 +174,21 @@ def lines(one: Attachment, now: float) -> list[str]:
     for count, words in ((one.reservations, "pages to write into"), (one.pins, "items to read")):
         if count:
             texts.append(f"  kept      {words}: {count}")
-    for i, did in enumerate(one.before):
-        texts.append(f"  {'before' if not i else '':<9} {_time(did, one)} {_done(did)}")
+    for i, text in enumerate(_before(one)):
+        texts.append(f"  {'before' if not i else '':<9} {text}")
     return texts
+
+
+def _before(one: Attachment) -> Iterator[str]:
+    """What had ended; the same again and again is one line."""
+    for text, same in itertools.groupby(one.before, _done):
+        first, *more = same
+        times = ""
+        if more:
+            since = more[-1].began
+            shown = "" if since is None else f" since {moment(since, one.found or one.attached)}"
+            times = f" ({1 + len(more)} times{shown})"
+        yield f"{_time(first, one)} {text}{times}"
 
 
 def _end(one: Attachment, now: float) -> str:
@@ -180,7 +204,8 @@ def _end(one: Attachment, now: float) -> str:
 
 def _nothing(one: Attachment) -> str:
     if one.before:
-        return "nothing: its last operation had ended"
+        has = "has" if one.state == report.LIVING else "had"
+        return f"nothing: its last operation {has} ended"
     return "nothing is noted: it changed nothing, and waited for nobody"
 
 

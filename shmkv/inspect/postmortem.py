@@ -6,7 +6,8 @@ the living, too.
 
 Owns: the report and its form in JSON, the names of locks, and the times: notes bear the monotonic
 clock, which is told in wall-clock time by a moment at which both were read (that of the death; the
-present, for rows). `at_ns` of a note is a lower bound, and so is every time made of it.
+present, for rows). `at_ns` of a note is a lower bound, and so is every time made of it, unless
+the machine was suspended or its wall clock set in between.
 
 Promises: reads nothing by itself and asks no clock. Whatever the bytes are, there is a report:
 notes may be torn or damaged, numbers that make no sense stand as they are.

@@ -9,6 +9,7 @@ Does not: damage anything; see test_postmortem_damage.py.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import pytest
 
 import shmkv
 from shmkv.cli.postmortem import lines
+from shmkv.daemon import Stop, Task, Told, serve
 from shmkv.inspect import decode
 from shmkv.inspect.blackbox import of_file
 from shmkv.inspect.geometry import Config, geometry_of
@@ -36,6 +38,7 @@ from tests.layout.notes import (
     reported,
     row_at,
 )
+from tests.stress.support import brood, until
 
 Opener = Callable[..., shmkv.Store]
 
@@ -127,6 +130,24 @@ def test_parent_and_child_are_two(store: shmkv.Store) -> None:
     assert keys == {b"of the child", b"of the grandchild"}
     lives = [one for one in told(store, living=True) if one.state == "living"]
     assert [(one.pid, one.before[0].key) for one in lives] == [(os.getpid(), b"of the parent")]
+
+
+def test_the_daemon_is_told_by_its_name(store: shmkv.Store) -> None:
+    with brood() as child:
+        daemon = child(lambda: serve(Task(store.name), Stop(), Told({})))
+
+        def works() -> bool:
+            found = told(store, living=True)
+            return any(did.what == "work" for one in found for did in one.before)
+
+        until(works, "the daemon has noted a turn")
+        daemon.send(signal.SIGKILL)
+        daemon.wait()
+    (one,) = told(store)
+    assert (one.is_daemon, one.pid) == (True, daemon.pid)
+    assert {did.what for did in (*one.doing, *one.before)} == {"work"}
+    assert ", the daemon\n" in text_of(one)
+    assert "a turn of the daemon's work: done" in text_of(one)
 
 
 def test_who_closes_is_no_death(open_store: Opener) -> None:
@@ -223,6 +244,20 @@ def test_local_time_is_shown(monkeypatch: pytest.MonkeyPatch, image: bytearray) 
         assert f"found     dead 2023-11-{day} {hour}:13:10 (10 s ago)" in text
         assert f"begun {hour}:13:07 at the earliest" in text
         assert f"{hour}:11:40+ set 'b': done" in text
+
+
+def test_the_same_again_is_one_line(image: bytearray) -> None:
+    notes = put_death(image, 0, pid_namespace=7)
+    for turn in range(2, 6):
+        at_ns = 4_980_000_000_000 + turn * 1_000_000_000
+        put_note(image, notes, turn, "work", at_ns=at_ns, ended=1)
+    put_note(image, notes, 6, "set", b"k", ended=1)
+    put_note(image, notes, 7, "set", b"k", ended=1)
+    (one,) = reported(image).attachments
+    text = lines(one, NOW.wall_ms / 1000, 8)
+    assert text[0].startswith("process 4711 of another pid namespace (started ")
+    assert text[-2] == "  before    at some time set 'k': done (2 times)"
+    assert re.search(r":05  a turn of the daemon's work: done \(4 times since \S+:02\)$", text[-1])
 
 
 def test_waits_name_lock_and_holder(image: bytearray) -> None:
