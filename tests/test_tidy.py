@@ -46,6 +46,7 @@ PYTHON_ORDER = [
     {"launch"},
     {"store", "aio"},
     {"structures", "recipes", "inspect"},
+    {"history"},
     {"daemon", "leftovers", "metrics", "replay", "resp", "top"},
     {"cli", "contrib", "testing"},
     {"__main__"},
