@@ -26,7 +26,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from shmkv.history.moments import HALVINGS, MOST, thinned
 from shmkv.history.remembered import NOTHING, Curve, Moment, Point, Remembered
@@ -56,17 +56,24 @@ def read(store: Board) -> Remembered:
     return NOTHING if blob is None else unpacked(blob)
 
 
-def packed(remembered: Remembered, room: int, now: float) -> bytes:
+class Packed(NamedTuple):
+    """Bytes for the board, and how often the past was halved until they fitted."""
+
+    blob: bytes
+    halvings: int
+
+
+def packed(remembered: Remembered, room: int, now: float) -> Packed:
     """At most `room` bytes, with as much of the past as fits. No room for the curve: nothing."""
     for halvings in range(HALVINGS + 1):
         blob = _pack(remembered._replace(moments=thinned(remembered.moments, now, halvings)))
         if len(blob) <= room:
-            return blob
+            return Packed(blob, halvings)
     moments = remembered.moments
     while len(blob) > room and moments:
         moments = moments[len(moments) // 2 + 1 :]
         blob = _pack(remembered._replace(moments=moments))
-    return blob if len(blob) <= room else b""
+    return Packed(blob if len(blob) <= room else b"", HALVINGS)
 
 
 def unpacked(blob: bytes) -> Remembered:

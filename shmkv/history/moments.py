@@ -94,6 +94,8 @@ class Moments:
         self._past = list(past[-MOST:])
         self._last: tuple[float, Totals] | None = None
         self._thin_at = 0
+        self.halvings = 0
+        """How much coarser the past is kept, where nobody has room for more of it."""
 
     def take(self, totals: Totals, *, now: float, clock: float) -> None:
         """Look again. The first look is only what the next is compared with."""
@@ -111,7 +113,7 @@ class Moments:
             rose = list(totals[:COUNTS])
         self._past.append(Moment(now - seconds, seconds, *rose, *totals[COUNTS:]))
         if len(self._past) > self._thin_at:
-            self._past = list(thinned(self._past, now))
+            self._past = list(thinned(self._past, now, self.halvings))
             self._thin_at = len(self._past) + SLACK
 
     def _make_way(self, start: float) -> None:

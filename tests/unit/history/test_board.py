@@ -57,7 +57,7 @@ def test_a_store_without_a_blob_remembers_nothing() -> None:
 def test_everything_comes_back() -> None:
     remembered = Remembered(a_past(300), CURVE)
     assert len(remembered.moments) == 299
-    found = read(Fake(packed(remembered, ROOM, NOW)))
+    found = read(Fake(packed(remembered, ROOM, NOW).blob))
     assert found.curve == CURVE
     for before, after in zip(remembered.moments, found.moments, strict=True):
         assert after[2:] == before[2:]
@@ -79,16 +79,16 @@ def test_any_moments_come_back(rows: list[tuple[float, float, list[int]]]) -> No
     for gap, seconds, numbers in rows:
         moments.append(Moment(end + gap, seconds, *numbers))
         end = moments[-1].end
-    found = unpacked(packed(Remembered(tuple(moments)), ROOM, NOW))
+    found = unpacked(packed(Remembered(tuple(moments)), ROOM, NOW).blob)
     assert [m[2:] for m in found.moments] == [m[2:] for m in moments]
 
 
 def test_what_does_not_fit_is_thinned_and_reaches_as_far() -> None:
     past = a_past(500, 3500)
-    full = packed(Remembered(past, CURVE), 1 << 20, NOW)
+    full = packed(Remembered(past, CURVE), 1 << 20, NOW).blob
     assert len(full) > 16_384
     for room in (16_384, 4096):
-        blob = packed(Remembered(past, CURVE), room, NOW)
+        blob = packed(Remembered(past, CURVE), room, NOW).blob
         assert room // 3 < len(blob) <= room
         found = unpacked(blob)
         assert found.curve == CURVE
@@ -100,10 +100,10 @@ def test_what_does_not_fit_is_thinned_and_reaches_as_far() -> None:
 def test_hardly_any_room_is_no_error() -> None:
     remembered = Remembered(a_past(500), CURVE)
     for room in (0, 1, 11, 40, 300, 500):
-        blob = packed(remembered, room, NOW)
+        blob = packed(remembered, room, NOW).blob
         assert len(blob) <= room
         assert unpacked(blob).curve in (CURVE, None)
-    assert unpacked(packed(remembered, 300, NOW)).curve == CURVE
+    assert unpacked(packed(remembered, 300, NOW).blob).curve == CURVE
 
 
 @given(st.binary(max_size=200))
@@ -115,7 +115,7 @@ def test_nonsense_is_nothing(blob: bytes) -> None:
 
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=9))
 def test_damage_does_not_raise(at: int, with_what: bytes) -> None:
-    whole = packed(Remembered(a_past(60), CURVE), ROOM, NOW)
+    whole = packed(Remembered(a_past(60), CURVE), ROOM, NOW).blob
     at %= len(whole)
     assert isinstance(unpacked(whole[:at] + with_what + whole[at + len(with_what) :]), Remembered)
     assert isinstance(unpacked(whole[:at]), Remembered)
@@ -123,7 +123,7 @@ def test_damage_does_not_raise(at: int, with_what: bytes) -> None:
 
 def altered(version: int = VERSION, count: int | None = None, length: int | None = None) -> bytes:
     """A good blob with another head."""
-    blob = packed(Remembered(a_past(20), CURVE), ROOM, NOW)
+    blob = packed(Remembered(a_past(20), CURVE), ROOM, NOW).blob
     _, _, was_count, was_length = HEAD.unpack_from(blob)
     count = was_count if count is None else count
     length = was_length if length is None else length
@@ -157,7 +157,7 @@ def test_a_bomb_does_not_go_off() -> None:
     ],
 )
 def test_a_curve_that_cannot_be_is_nothing(curve: Curve) -> None:
-    assert unpacked(packed(Remembered((), curve), ROOM, NOW)) == NOTHING
+    assert unpacked(packed(Remembered((), curve), ROOM, NOW).blob) == NOTHING
 
 
 def test_moments_that_cannot_be_are_nothing() -> None:
