@@ -1,9 +1,12 @@
-/* fold.c: locks, then pages, then reservations and pins, then the number.
+/* fold.c: what it was doing is recorded; then locks, then pages, then reservations and pins, then
+ * the number.
  *
  * Locks first: after that nothing the dead process was changing is half done. Its pages next: work
  * it had begun on a CLOSED page is simply dropped, pages it had taken go back. Reservations last,
  * because until then they keep cleaners away from pages whose stripes are not yet repaired. */
 #include "fold.h"
+
+#include "fold_death.h"
 
 static bool take_from(struct kv_handle *h, uint32_t *word, uint32_t number) {
     uint32_t w = kv_load_acq(word);
@@ -71,6 +74,7 @@ kv_status fold_row(struct kv_op *op, uint32_t r, uint32_t number) {
     struct kv_handle *h = op->h;
     struct kv_row *row = kv_row_at(h, r);
     kv_status s = KV_OK;
+    death_record(h, r, number);
     if (h->own->rows != 0) /* before the first own row there is no number to take locks with */
         s = fold_locks(op, number);
     if (s != KV_OK)

@@ -66,8 +66,13 @@ bool kv_geometry_make(const struct kv_config *c, struct kv_geometry *g) {
     g->dir_bits = dir_bits(c->max_size, g->stripes);
     g->base_shift = c->size < 4 * KV_MIB ? 14 : c->size < 16 * KV_MIB ? 15 : 16;
     g->index_per_base = (1ULL << g->base_shift) / KV_INDEX_BYTES;
+    g->board = clamp(power_of_two_below(c->size / 1024), 4096, 1u << 16);
+    g->samples = clamp(power_of_two_below(c->size / 4096), 512, 1u << 16);
     g->off_rows = KV_HEADER_BYTES;
-    g->off_stripes = g->off_rows + (uint64_t)g->rows * sizeof(struct kv_row);
+    g->off_deaths = g->off_rows + (uint64_t)g->rows * sizeof(struct kv_row);
+    g->off_board = g->off_deaths + (uint64_t)KV_DEATHS * sizeof(struct kv_death);
+    g->off_samples = g->off_board + 2 * (uint64_t)g->board;
+    g->off_stripes = g->off_samples + (uint64_t)g->samples * 8;
     g->off_dirs = g->off_stripes + (uint64_t)g->stripes * sizeof(struct kv_stripe);
     g->off_pages = kv_round_up(g->off_dirs + ((uint64_t)g->stripes << g->dir_bits) * 4, KV_LINE);
     uint64_t pages_at_most = c->max_size >> g->base_shift;
@@ -103,6 +108,7 @@ uint32_t kv_fingerprint(void) {
                               KV_GRANULE,
                               (uint32_t)sizeof(struct kv_header),
                               (uint32_t)sizeof(struct kv_row),
+                              (uint32_t)sizeof(struct kv_death),
                               (uint32_t)sizeof(struct kv_page),
                               (uint32_t)sizeof(struct kv_bucket),
                               (uint32_t)sizeof(struct kv_item)};

@@ -4,7 +4,10 @@
  *
  *   offset            what                         written by
  *   0                 header, 4096 B               the creator; later only its "live" lines
- *   off_rows          rows x 512 B                 the process that owns the row (or folds it)
+ *   off_rows          rows x 1 KiB                 the process that owns the row (or folds it)
+ *   off_deaths        32 x 640 B                   who folds a dead row; for people
+ *   off_board         2 halves of `board` bytes    the daemon; for people
+ *   off_samples       `samples` x 8 B              anybody; hints, taken out by the daemon
  *   off_stripes       stripes x 64 B               whoever holds the stripe's lock
  *   off_dirs          stripes x 2^dir_bits x 4 B   whoever holds the stripe's lock
  *   off_pages         bases_max x 64 B             page words by compare-and-swap, see arena.h
@@ -28,7 +31,7 @@
 #include <stdint.h>
 
 #define KV_MAGIC          0x31564B4D48535F5FULL /* bytes "__SHMKV1" */
-#define KV_LAYOUT_VERSION 4u
+#define KV_LAYOUT_VERSION 5u
 #define KV_LINE           64u
 #define KV_GRANULE        16u
 #define KV_HEADER_BYTES   4096u
@@ -46,6 +49,10 @@
 #define KV_CLEANERS       8u   /* places */
 #define KV_WAIT_WORDS     64u  /* hashed futex words for blocking operations to come */
 #define KV_MARKS          64u  /* of the journal, to one hint */
+#define KV_NOTES          8u   /* per row: the last operations that changed something, or waited */
+#define KV_NOTE_KEY       36u  /* bytes of a key in a note */
+#define KV_DEATHS         32u  /* remembered */
+#define KV_DEATH_LOCKS    8u   /* of those a dead attachment held */
 #define KV_NUMBER_MASK    0x7FFFFFFFu
 #define KV_WAITERS        0x80000000u
 #define KV_KEY_MAX        65535u
@@ -83,7 +90,8 @@ struct kv_header {
     uint32_t fingerprint; /* kv_fingerprint() of the creator */
     struct kv_config config;
     uint64_t created_ms; /* wall clock, for people */
-    uint64_t _pad0;
+    uint32_t sampled;    /* keys whose hash has a low half below this are sampled; 0 = none */
+    uint32_t deaths;     /* recorded ever */
     /* line 1: live, rarely written */
     uint64_t size;        /* present size in bytes: config.size, or more after it was raised */
     uint64_t watermark;   /* bytes from the start that are backed; only rises, by CAS */
@@ -98,9 +106,10 @@ struct kv_header {
     uint32_t ghost;       /* lines of the ghost in use, a power of two; 0 = none */
     uint32_t daemon;      /* for messages: the attachment that was the daemon last */
     uint32_t ahead;       /* 0: enough is free; 1: clean ahead; head + 2 of the page begun with */
-    /* line 2: birth stamps of pages: base pages opened before */
+    /* line 2: birth stamps of pages: base pages opened before; samples put down */
     uint64_t next_birth;
-    uint64_t _pad2[7];
+    uint64_t next_sample;
+    uint64_t _pad2[6];
     /* line 3: the journal, where there is one; generation and bytes only under its lock */
     struct kv_journal {
         uint32_t lock;      /* lock word: who leads a round */
@@ -169,14 +178,49 @@ enum kv_stat {
 
 #define KV_STATS_MAX 24
 
+/* What an attachment began to do. For people: nothing is decided by it, and it may be torn. */
+struct kv_note {
+    uint32_t turn;  /* of this attachment's notes; 0 = none. Taken back first, stored last */
+    uint8_t what;   /* enum kv_noted */
+    uint8_t ended;  /* 1 + the status it ended with; 0 = it has not */
+    uint16_t len;   /* of the key */
+    uint64_t at_ms; /* CLOCK_MONOTONIC, coarse: when it began */
+    uint32_t place; /* what it waited for last: the lock word's offset, or enum kv_awaited; 0 = it
+                       did not wait */
+    uint32_t owner; /* who had that: a number, 0 = not known */
+    uint32_t waited_us; /* in all, as far as its waits have ended; stays at its highest */
+    unsigned char key[KV_NOTE_KEY]; /* as far as there is room */
+};
+static_assert(sizeof(struct kv_note) == KV_LINE, "a note is a line");
+
+enum kv_noted {
+    KV_NOTED_SET = 1, /* the first five as enum kv_put */
+    KV_NOTED_ADD,
+    KV_NOTED_REPLACE,
+    KV_NOTED_CAS,
+    KV_NOTED_REWRITE,
+    KV_NOTED_DELETE,
+    KV_NOTED_INCR,
+    KV_NOTED_APPEND,
+    KV_NOTED_TOUCH,
+    KV_NOTED_RENAME,
+    KV_NOTED_CLEAR,
+    KV_NOTED_WORK,  /* the daemon's turn */
+    KV_NOTED_ROUND, /* of the journal */
+    KV_NOTED_WAIT   /* something that changes nothing had to wait */
+};
+enum kv_awaited { KV_AWAITED_PAGE = 1, KV_AWAITED_JOURNAL = 2 };
+
 struct kv_row {
     /* line 0 */
     uint32_t number; /* the attachment's number, 0 = nobody; stored after the byte lock is held */
-    uint32_t pid;    /* this and the next three: for messages only */
+    uint32_t pid;    /* this and the next four: for messages only */
     uint64_t pid_start;
     uint64_t pid_namespace;
     uint64_t attached_ms; /* wall clock */
-    uint64_t _pad[4];
+    uint32_t first;       /* number of the process's first row; 0 = this is it */
+    uint32_t _pad0;
+    uint64_t _pad[3];
     /* line 1: reservations: start of the page the owner is writing into; and, beside each, the
      * place of the item it is about to replace, so that a fold knows which pages hold uncounted
      * garbage */
@@ -188,12 +232,42 @@ struct kv_row {
     uint64_t stat[KV_STATS_MAX];
     /* line 7: transaction record, reserved */
     uint64_t _transaction[8];
+    /* lines 8 to 15: what it did last; at its turn modulo KV_NOTES */
+    struct kv_note note[KV_NOTES];
 };
-static_assert(sizeof(struct kv_row) == 512, "row");
+static_assert(sizeof(struct kv_row) == 1024, "row");
 static_assert(offsetof(struct kv_row, reservation) == 64, "row line 1");
 static_assert(offsetof(struct kv_row, pin) == 128, "row line 2");
 static_assert(offsetof(struct kv_row, stat) == 256, "row line 4");
+static_assert(offsetof(struct kv_row, note) == 512, "row line 8");
 static_assert((int)KV_STATS <= (int)KV_STATS_MAX, "counters fit");
+
+/* An attachment that ended without saying so, as its row was when it was folded. For people. */
+struct kv_death {
+    uint32_t number; /* 0 = none; stored last */
+    uint32_t pid;
+    uint64_t pid_start;
+    uint64_t pid_namespace;
+    uint64_t attached_ms; /* wall clock, as the next */
+    uint64_t found_ms;
+    uint32_t finder; /* the number that folds it; 0 = an attachment that has none yet */
+    uint32_t locks;  /* it held so many ... */
+    uint32_t lock[KV_DEATH_LOCKS]; /* ... the first of them: offsets of lock words */
+    uint32_t reservations, pins;   /* in use */
+    uint64_t clock_ms;             /* CLOCK_MONOTONIC when it was found */
+    uint64_t _pad[4];
+    struct kv_note note[KV_NOTES];
+};
+static_assert(sizeof(struct kv_death) == 640, "death");
+
+/* Half of the board: what the daemon keeps for people. The valid one with the higher turn counts.
+ */
+struct kv_board {
+    uint64_t sum; /* of what follows, as far as it is used */
+    uint64_t turn;
+    uint64_t used;
+    unsigned char data[];
+};
 
 /* Owning row r = holding the open-file-description lock on byte KV_LOCK_BASE + r of the file. */
 #define KV_LOCK_BASE   (1ULL << 40)
@@ -347,7 +421,8 @@ static inline uint64_t kv_item_bytes(const struct kv_item *it) {
 
 struct kv_geometry {
     uint64_t size, max_size;
-    uint64_t off_rows, off_stripes, off_dirs, off_pages, off_arena, off_journal, off_ghost;
+    uint64_t off_rows, off_deaths, off_board, off_samples;
+    uint64_t off_stripes, off_dirs, off_pages, off_arena, off_journal, off_ghost;
     uint32_t rows, stripes, stripe_shift; /* stripe = home hash >> stripe_shift */
     uint32_t dir_bits;
     uint32_t base_shift; /* base page = 1 << base_shift bytes */
@@ -360,7 +435,9 @@ struct kv_geometry {
     uint32_t cleaners;
     uint32_t zone; /* bases below this are left to the index while there is other memory */
     uint64_t index_per_base;
-    uint32_t words; /* marks of the journal, power of two; 0 without one */
+    uint32_t words;   /* marks of the journal, power of two; 0 without one */
+    uint32_t board;   /* bytes of half the board */
+    uint32_t samples; /* places, power of two */
 };
 
 /* false: the numbers are out of range */

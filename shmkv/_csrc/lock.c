@@ -1,5 +1,5 @@
 /* lock.c: rows, proof of life, the slow path of locks, slots of reservations and pins. */
-#include "lock.h"
+#include "lock_note.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -169,8 +169,11 @@ static uint64_t process_start(void) {
     return start;
 }
 
-static void row_identity(struct kv_row *row) {
+static void row_identity(struct kv_row *row, uint32_t first) {
     struct stat st;
+    for (uint32_t i = 0; i < KV_NOTES; i++)
+        kv_store_rlx(&row->note[i].turn, 0u);
+    row->first = first;
     row->pid = (uint32_t)getpid();
     row->pid_start = process_start();
     row->pid_namespace = stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
@@ -203,7 +206,7 @@ kv_status row_attach(struct kv_op *op, kv_fold_row *fold) {
             row_unclaim(h, r);
             return s;
         }
-        row_identity(row);
+        row_identity(row, own->rows == 0 ? 0 : own->number);
         FAULT(row_identified);
         kv_store_rel(&row->number, n); /* release: who sees the number sees an empty row */
         FAULT(row_numbered);
@@ -289,11 +292,24 @@ static kv_status wait_round(struct kv_op *op, uint32_t *word, uint64_t *limit, b
     return KV_AGAIN;
 }
 
-kv_status lock_wait(struct kv_op *op, uint32_t *word) {
-    if (spin_for(op, word))
-        return KV_OK;
-    if (op->leave != NULL)
-        op->leave(op);
+void note_wait(struct kv_op *op, uint32_t place, uint32_t owner, struct kv_waiting *w) {
+    w->made = note_begin(op, KV_NOTED_WAIT, NULL, 0);
+    w->since_ns = kv_clock_ns();
+    if (op->note == NULL)
+        return;
+    kv_store_rlx(&op->note->owner, owner);
+    kv_store_rlx(&op->note->place, place);
+}
+
+kv_status note_waited(struct kv_op *op, const struct kv_waiting *w, kv_status s) {
+    if (op->note != NULL) {
+        uint64_t us = kv_load_rlx(&op->note->waited_us) + (kv_clock_ns() - w->since_ns) / 1000;
+        kv_store_rlx(&op->note->waited_us, us < UINT32_MAX ? (uint32_t)us : UINT32_MAX);
+    }
+    return note_end(op, w->made, s);
+}
+
+static kv_status wait_long(struct kv_op *op, uint32_t *word) {
     (void)lock_pass_deadline(op); /* the clock starts here */
     uint64_t limit = KV_SLEEP_MIN_NS;
     bool ask = true;
@@ -307,6 +323,17 @@ kv_status lock_wait(struct kv_op *op, uint32_t *word) {
     return s;
 }
 
+kv_status lock_wait(struct kv_op *op, uint32_t *word) {
+    struct kv_waiting w;
+    if (spin_for(op, word))
+        return KV_OK;
+    if (op->leave != NULL)
+        op->leave(op);
+    uint32_t place = (uint32_t)((unsigned char *)word - op->h->base);
+    note_wait(op, place, kv_load_rlx(word) & KV_NUMBER_MASK, &w);
+    return note_waited(op, &w, wait_long(op, word));
+}
+
 void lock_wake(uint32_t *word) { kv_wake(word, 1); }
 
 kv_status lock_idle(struct kv_op *op) {
@@ -315,8 +342,11 @@ kv_status lock_idle(struct kv_op *op) {
         op->leave(op);
     if (lock_pass_deadline(op))
         return KV_BUSY;
+    struct kv_waiting w;
+    note_wait(op, KV_AWAITED_PAGE, op->owner, &w);
     enum kv_wait_result r = kv_wait(&nobody, 0, KV_IDLE_NS);
-    return r == KV_INTERRUPTED && op->h->interruptible ? KV_INTR : KV_OK;
+    bool signal = r == KV_INTERRUPTED && op->h->interruptible;
+    return note_waited(op, &w, signal ? KV_INTR : KV_OK);
 }
 
 /* ---- reservations and pins ---------------------------------------------------------------- */

@@ -36,6 +36,7 @@ struct kv_own {
         uint32_t pins; /* bit i: pin i is in use */
     } row[KV_OWN_ROWS];
     uint32_t daemon;       /* 1: this process is the daemon */
+    uint32_t noted;        /* notes written into row[0] */
     pthread_mutex_t mutex; /* guards row[1..], attach, fold; all zeros is unlocked */
     void *held[KV_HELD];   /* mappings that keep the descriptions of our byte locks open */
 };
@@ -54,6 +55,7 @@ struct kv_handle {
     uint64_t dev, ino;  /* of the segment's file: whose descriptor `fd` must be */
     uint64_t backed;    /* watermark as last seen: only rises */
     uint32_t ghost;     /* lines of the ghost that are known to have memory */
+    uint64_t sampled;   /* the next sample to take out; ~0 = from what comes */
     void *work;         /* what who works ahead remembers (work.c); freed at close */
     struct kv_log *log; /* the journal's files (journal.c), where this process knows them */
     void (*log_end)(struct kv_log *); /* closes and frees that */
@@ -73,6 +75,7 @@ struct kv_op {
     uint32_t owner;                /* KV_BUSY: the number waited for, 0 = unknown */
     uint32_t stalled;              /* a living owner this operation has waited for in vain */
     uint32_t dead;                 /* a dead owner met on the way: fold it afterwards */
+    struct kv_note *note;          /* of it in the black box; NULL = none */
     uint32_t hits, misses, sets;   /* to be counted when the operation ends: op_tally() */
     uint64_t written;
     int err;                 /* KV_OS: errno */

@@ -416,6 +416,7 @@ static kv_status handle_new(int fd, const char *name, bool readonly, uint64_t ti
     h->lock_timeout_ns = timeout_ns;
     (void)snprintf(h->name, sizeof h->name, "%s", name);
     h->fd = -1;
+    h->sampled = UINT64_MAX;
     kv_status s = handle_reopen(h, fd);
     if (s == KV_OK)
         s = own_page(h);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "store_watch.h"
 #include "wait.h"
 
 #define KV_READ_TRIES 8u
@@ -247,8 +248,11 @@ kv_status store_get(struct kv_op *op, const struct kv_key *key, struct kv_meta *
         slot_touch(&slot);
     else if (r == KV_AGAIN || r == KV_TOOLARGE)
         r = get_pinned(op, key, meta, alloc, arg);
-    if (r == KV_OK || r == KV_MISS)
-        *(r == KV_OK ? &op->hits : &op->misses) += 1;
+    if (r == KV_OK || r == KV_MISS) {
+        bool hit = r == KV_OK;
+        *(hit ? &op->hits : &op->misses) += 1;
+        sample(h, key, hit ? KV_SAMPLE_HIT : KV_SAMPLE_MISS, hit ? meta->bytes : 0);
+    }
     return r;
 }
 

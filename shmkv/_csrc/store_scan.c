@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "lock_note.h"
 #include "store.h"
 
 uint64_t store_len(struct kv_handle *h) { return victim_items(h); }
@@ -58,10 +59,8 @@ static kv_status clear_stripe(struct kv_op *op, uint32_t s, uint32_t began) {
     return KV_OK;
 }
 
-kv_status store_clear(struct kv_op *op, struct kv_clear *clear) {
+static kv_status clear_rest(struct kv_op *op, struct kv_clear *clear) {
     struct kv_handle *h = op->h;
-    if (h->readonly)
-        return KV_READONLY;
     if (clear->begun == 0)
         journal_wipe(op);
     for (; clear->begun < h->g.stripes; clear->begun++) {
@@ -78,6 +77,13 @@ kv_status store_clear(struct kv_op *op, struct kv_clear *clear) {
             return r;
     }
     return KV_OK;
+}
+
+kv_status store_clear(struct kv_op *op, struct kv_clear *clear) {
+    if (op->h->readonly)
+        return KV_READONLY;
+    struct kv_note *note = note_begin(op, KV_NOTED_CLEAR, NULL, 0);
+    return note_end(op, note, clear_rest(op, clear));
 }
 
 /* ---- scan --------------------------------------------------------------------------------- */

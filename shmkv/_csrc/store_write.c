@@ -9,7 +9,8 @@
 #include <stdlib.h>
 
 #include "clock.h"
-#include "store.h"
+#include "lock_note.h"
+#include "store_watch.h"
 
 #define KV_PATIENT_ROUNDS 4u
 
@@ -228,17 +229,15 @@ static kv_status publish(struct kv_op *op, uint32_t s, struct publication *p) {
     }
 }
 
-kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_value *value,
-                    uint64_t deadline_ms, enum kv_put mode, const struct kv_token *token) {
+static kv_status put(struct kv_op *op, const struct kv_key *key, const struct kv_value *value,
+                     uint64_t deadline_ms, enum kv_put mode, const struct kv_token *token) {
     struct kv_handle *h = op->h;
     struct kv_item it;
     struct kv_place place;
     struct kv_meta meta;
     struct first_look look = {.found = KV_AGAIN};
-    if (h->readonly)
-        return KV_READONLY;
-    kv_status r = check_size(op, key, value);
-    if (r == KV_OK && mode != KV_PUT_SET) { /* do not write what will not be wanted */
+    kv_status r = KV_OK;
+    if (mode != KV_PUT_SET) { /* do not write what will not be wanted */
         r = store_peek(op, key, &meta);
         if (mode == KV_PUT_ADD)
             r = r == KV_OK ? KV_EXISTS : r == KV_MISS ? KV_OK : r;
@@ -263,10 +262,24 @@ kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_
     if (r == KV_OK) {
         op->sets += mode != KV_PUT_TOUCH;
         op->written += place.bytes;
+        sample(h, key, KV_SAMPLE_SET, place.bytes);
     }
     if (r == KV_OK && __builtin_expect(kv_load_rlx(&kv_header_of(h)->ahead) != 0, 0))
         evict_ahead(op);
     return r;
+}
+
+kv_status store_put(struct kv_op *op, const struct kv_key *key, const struct kv_value *value,
+                    uint64_t deadline_ms, enum kv_put mode, const struct kv_token *token) {
+    static_assert(KV_NOTED_REWRITE - KV_NOTED_SET == KV_PUT_TOUCH, "notes of puts as enum kv_put");
+    if (op->h->readonly)
+        return KV_READONLY;
+    kv_status r = check_size(op, key, value);
+    if (r != KV_OK)
+        return r;
+    enum kv_noted what = (enum kv_noted)((int)KV_NOTED_SET + (int)mode);
+    struct kv_note *note = note_begin(op, what, key->data, key->len);
+    return note_end(op, note, put(op, key, value, deadline_ms, mode, token));
 }
 
 /* ---- delete, pop -------------------------------------------------------------------------- */
@@ -295,21 +308,19 @@ static kv_status delete_once(struct kv_op *op, const struct kv_key *key,
     if (r != KV_OK)
         return r;
     row_count(h, expired ? KV_STAT_EXPIRED : KV_STAT_DELETES, 1);
+    sample(h, key, KV_SAMPLE_DELETE, 0);
     return expired ? KV_MISS : KV_OK;
 }
 
 kv_status store_delete(struct kv_op *op, const struct kv_key *key, const struct kv_token *token) {
     if (op->h->readonly)
         return KV_READONLY;
-    for (;;) {
-        kv_status r = delete_once(op, key, token);
-        if (r == KV_UNMARKED)
-            r = journal_make_room(op);
-        else
-            return r;
-        if (r != KV_OK)
-            return r;
-    }
+    struct kv_note *note = note_begin(op, KV_NOTED_DELETE, key->data, key->len);
+    kv_status r;
+    do {
+        r = delete_once(op, key, token);
+    } while (r == KV_UNMARKED && (r = journal_make_room(op)) == KV_OK);
+    return note_end(op, note, r);
 }
 
 /* ---- in place ----------------------------------------------------------------------------- */
@@ -347,15 +358,15 @@ static kv_status incr_present(struct kv_op *op, const struct kv_key *key, int64_
     if (r == KV_OK)
         r = incr_locked(&slot, delta, result);
     table_unlock(h, s);
-    if (r == KV_OK)
+    if (r == KV_OK) {
         op->sets++;
+        sample(h, key, KV_SAMPLE_SET, kv_item_bytes(&slot.head));
+    }
     return r;
 }
 
-kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta,
-                     const int64_t *initial, uint64_t deadline_ms, int64_t *result) {
-    if (op->h->readonly)
-        return KV_READONLY;
+static kv_status incr(struct kv_op *op, const struct kv_key *key, int64_t delta,
+                      const int64_t *initial, uint64_t deadline_ms, int64_t *result) {
     for (;;) {
         kv_status r = incr_present(op, key, delta, result);
         if (r == KV_UNMARKED && (r = journal_make_room(op)) == KV_OK)
@@ -369,6 +380,14 @@ kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta,
         if (r != KV_EXISTS)
             return r;
     }
+}
+
+kv_status store_incr(struct kv_op *op, const struct kv_key *key, int64_t delta,
+                     const int64_t *initial, uint64_t deadline_ms, int64_t *result) {
+    if (op->h->readonly)
+        return KV_READONLY;
+    struct kv_note *note = note_begin(op, KV_NOTED_INCR, key->data, key->len);
+    return note_end(op, note, incr(op, key, delta, initial, deadline_ms, result));
 }
 
 /* ---- rewriting ---------------------------------------------------------------------------- */
@@ -439,10 +458,8 @@ static kv_status rewrite(struct kv_op *op, const struct kv_key *key, uint8_t typ
     return r;
 }
 
-kv_status store_append(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *data,
-                       uint64_t len, uint64_t *new_len) {
-    if (op->h->readonly)
-        return KV_READONLY;
+static kv_status append(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *data,
+                        uint64_t len, uint64_t *new_len) {
     for (;;) {
         kv_status r = rewrite(op, key, type, data, len, NULL, new_len);
         if (r == KV_MISS) {
@@ -453,6 +470,14 @@ kv_status store_append(struct kv_op *op, const struct kv_key *key, uint8_t type,
         if (r != KV_EXISTS && r != KV_MISS)
             return r;
     }
+}
+
+kv_status store_append(struct kv_op *op, const struct kv_key *key, uint8_t type, const void *data,
+                       uint64_t len, uint64_t *new_len) {
+    if (op->h->readonly)
+        return KV_READONLY;
+    struct kv_note *note = note_begin(op, KV_NOTED_APPEND, key->data, key->len);
+    return note_end(op, note, append(op, key, type, data, len, new_len));
 }
 
 /* KV_AGAIN: the item has no deadline word and needs one. */
@@ -481,9 +506,7 @@ static kv_status touch_in_place(struct kv_op *op, const struct kv_key *key, uint
     return r;
 }
 
-kv_status store_touch(struct kv_op *op, const struct kv_key *key, uint64_t deadline_ms) {
-    if (op->h->readonly)
-        return KV_READONLY;
+static kv_status touch(struct kv_op *op, const struct kv_key *key, uint64_t deadline_ms) {
     if (deadline_ms != 0 && kv_clock_passed(deadline_ms))
         return store_delete(op, key, NULL);
     for (;;) {
@@ -499,9 +522,14 @@ kv_status store_touch(struct kv_op *op, const struct kv_key *key, uint64_t deadl
     }
 }
 
-kv_status store_rename(struct kv_op *op, const struct kv_key *from, const struct kv_key *to) {
+kv_status store_touch(struct kv_op *op, const struct kv_key *key, uint64_t deadline_ms) {
     if (op->h->readonly)
         return KV_READONLY;
+    struct kv_note *note = note_begin(op, KV_NOTED_TOUCH, key->data, key->len);
+    return note_end(op, note, touch(op, key, deadline_ms));
+}
+
+static kv_status move(struct kv_op *op, const struct kv_key *from, const struct kv_key *to) {
     for (bool written = false;; written = true) {
         struct kept k;
         kv_status r = keep_begin(op, from, &k);
@@ -525,4 +553,11 @@ kv_status store_rename(struct kv_op *op, const struct kv_key *from, const struct
         if (r != KV_EXISTS) /* changed meanwhile: the newer value follows */
             return r == KV_MISS ? KV_OK : r;
     }
+}
+
+kv_status store_rename(struct kv_op *op, const struct kv_key *from, const struct kv_key *to) {
+    if (op->h->readonly)
+        return KV_READONLY;
+    struct kv_note *note = note_begin(op, KV_NOTED_RENAME, from->data, from->len);
+    return note_end(op, note, move(op, from, to));
 }

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "lock_note.h"
 
 #define KV_LOW         100u /* of the arena: less is free, clean */
 #define KV_HIGH        50u  /* until so much is */
@@ -284,14 +285,11 @@ static kv_status refill(struct episode *ep, struct work *w, uint64_t end_ns, str
     return KV_OK;
 }
 
-kv_status work_ahead(struct kv_op *op, uint64_t budget_ns, struct kv_done *done) {
+static kv_status turn(struct kv_op *op, uint64_t budget_ns, struct kv_done *done) {
     struct kv_handle *h = op->h;
     struct work *w = work_of(h);
     uint64_t end = kv_clock_ns() + budget_ns;
     struct episode ep;
-    *done = (struct kv_done){0};
-    if (h->readonly)
-        return KV_READONLY;
     if (w == NULL)
         return KV_NOMEM;
     kv_status r = fold_all(op, &done->folded);
@@ -305,4 +303,12 @@ kv_status work_ahead(struct kv_op *op, uint64_t budget_ns, struct kv_done *done)
     ghost_fit(h, victim_items(h));
     evict_close(&ep);
     return r == KV_BUSY ? KV_OK : r;
+}
+
+kv_status work_ahead(struct kv_op *op, uint64_t budget_ns, struct kv_done *done) {
+    *done = (struct kv_done){0};
+    if (op->h->readonly)
+        return KV_READONLY;
+    struct kv_note *note = note_begin(op, KV_NOTED_WORK, NULL, 0);
+    return note_end(op, note, turn(op, budget_ns, done));
 }

@@ -29,6 +29,8 @@ from shmkv.inspect.layout import (
     CLEANERS,
     CONFIG,
     DEADLINE_AT,
+    DEATH,
+    DEATHS,
     FLAGS,
     GRANULE,
     HEADER,
@@ -41,6 +43,9 @@ from shmkv.inspect.layout import (
     LINE,
     MAGIC,
     NAMESPACE_AT,
+    NOTE,
+    NOTE_KEY,
+    NOTES,
     OPTIONS,
     PAGE,
     ROW,
@@ -58,10 +63,12 @@ from shmkv.inspect.layout import (
 from shmkv.inspect.parts import (
     Appender,
     Damaged,
+    Death,
     Header,
     IndexSegment,
     Item,
     Journal,
+    Note,
     Page,
     Row,
     Segment,
@@ -92,7 +99,13 @@ def decode(buffer: Buffer) -> Segment:
         raise DecodeError(f"the watermark {header.watermark} lies outside the arena")
     reader = _Reader(view, header, geometry)
     return Segment(
-        header, geometry, reader.rows(), reader.stripes(), reader.pages(), reader.ghost()
+        header,
+        geometry,
+        reader.rows(),
+        reader.deaths(),
+        reader.stripes(),
+        reader.pages(),
+        reader.ghost(),
     )
 
 
@@ -123,6 +136,13 @@ def _header(view: memoryview) -> Header:
     )
 
 
+def _notes(raw: bytes) -> tuple[Note, ...]:
+    view = memoryview(raw)
+    found = (Note(**NOTE.read(view, i * NOTE.size)) for i in range(NOTES))
+    cut = (note._replace(key=note.key[: min(note.len, NOTE_KEY)]) for note in found if note.turn)
+    return tuple(sorted(cut, key=lambda note: note.turn))
+
+
 class _Reader:
     """The parts of one segment whose header and geometry are known."""
 
@@ -135,7 +155,15 @@ class _Reader:
     def rows(self) -> tuple[Row, ...]:
         at = self.g.off_rows
         read = (ROW.read(self.view, at + i * ROW.size) for i in range(self.g.rows))
-        return tuple(Row(index=i, **fields) for i, fields in enumerate(read))
+        return tuple(
+            Row(index=i, note=_notes(fields.pop("note")), **fields) for i, fields in enumerate(read)
+        )
+
+    def deaths(self) -> tuple[Death, ...]:
+        at = self.g.off_deaths
+        read = (DEATH.read(self.view, at + i * DEATH.size) for i in range(DEATHS))
+        found = (Death(note=_notes(d.pop("note")), **d) for d in read if d["number"])
+        return tuple(sorted(found, key=lambda death: death.found_ms))
 
     def ghost(self) -> memoryview:
         lines = self.header.ghost

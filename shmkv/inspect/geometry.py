@@ -19,6 +19,8 @@ import xxhash
 from shmkv.inspect.layout import (
     BUCKETS,
     CLEANERS,
+    DEATH,
+    DEATHS,
     GHOST_SHARE,
     GRANULE,
     HEADER_BYTES,
@@ -94,6 +96,9 @@ class Geometry:
     size: int
     max_size: int
     off_rows: int
+    off_deaths: int
+    off_board: int
+    off_samples: int
     off_stripes: int
     off_dirs: int
     off_pages: int
@@ -115,6 +120,8 @@ class Geometry:
     zone: int
     index_per_base: int
     words: int
+    board: int
+    samples: int
 
     @property
     def base_bytes(self) -> int:
@@ -178,8 +185,8 @@ def geometry_of(c: Config) -> Geometry | None:
     stripes = _clamp(_power_below(c.size // (256 * KIB)), 8, 256)
     dir_bits = _dir_bits(c.max_size, stripes)
     base_shift = 14 if c.size < 4 * MIB else 15 if small else 16
-    off_stripes = HEADER_BYTES + rows * ROW.size
-    off_dirs = off_stripes + stripes * STRIPE.size
+    people = _people(c, rows)
+    off_dirs = people["off_stripes"] + stripes * STRIPE.size
     off_pages = round_up(off_dirs + (stripes << dir_bits) * 4, LINE)
     off_arena = round_up(off_pages + (c.max_size >> base_shift) * PAGE.size, 1 << base_shift)
     mains = MAINS if c.options & OPTION_EVICT else 0
@@ -198,7 +205,6 @@ def geometry_of(c: Config) -> Geometry | None:
         size=c.size,
         max_size=c.max_size,
         off_rows=HEADER_BYTES,
-        off_stripes=off_stripes,
         off_dirs=off_dirs,
         off_pages=off_pages,
         off_arena=off_arena,
@@ -219,7 +225,25 @@ def geometry_of(c: Config) -> Geometry | None:
         zone=zone,
         index_per_base=index_per_base,
         words=words,
+        **people,
     )
+
+
+def _people(c: Config, rows: int) -> dict[str, int]:
+    """Where and how large what lies between rows and stripes is."""
+    board = _clamp(_power_below(c.size // 1024), 4096, 1 << 16)
+    samples = _clamp(_power_below(c.size // 4096), 512, 1 << 16)
+    off_deaths = HEADER_BYTES + rows * ROW.size
+    off_board = off_deaths + DEATHS * DEATH.size
+    off_samples = off_board + 2 * board
+    return {
+        "off_deaths": off_deaths,
+        "off_board": off_board,
+        "off_samples": off_samples,
+        "off_stripes": off_samples + samples * 8,
+        "board": board,
+        "samples": samples,
+    }
 
 
 def queue_of(size: int) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAGIC = 0x31564B4D48535F5F
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 LINE = 64
 GRANULE = 16
 HEADER_BYTES = 4096
@@ -28,6 +28,10 @@ BUCKETS = 64
 SLOTS = 12
 RESERVATIONS = 8
 PINS = 32
+NOTES = 8  # of an attachment: its last operations
+NOTE_KEY = 36  # bytes of a key in a note
+DEATHS = 32  # remembered
+DEATH_LOCKS = 8  # remembered of those a dead attachment held
 APPENDERS = 16  # places: of the small queue, of main queues, the cleaners' own
 MAINS = 6  # main queues that have an appender
 QUEUES = 16  # 0: the small queue; from 1: main queues by the size of their items
@@ -101,6 +105,24 @@ class Flag(enum.IntFlag):
 
 
 FLAGS = 0x1F  # all that may be set
+NOTED = (  # what a note tells of; 0 is nothing
+    "",
+    "set",
+    "add",
+    "replace",
+    "cas",
+    "rewrite",
+    "delete",
+    "incr",
+    "append",
+    "touch",
+    "rename",
+    "clear",
+    "work",
+    "round",
+    "wait",
+)
+AWAITED = ("", "page", "journal")  # what is waited for, where it is no lock
 STATS_MAX = 24  # places; the last ones are spare
 STATS = (
     "hits",
@@ -160,6 +182,8 @@ HEADER = Record(
         "fingerprint": (12, "I"),
         "config": (16, "32s"),
         "created_ms": (48, "Q"),
+        "sampled": (56, "I"),
+        "deaths": (60, "I"),
         "size": (64, "Q"),
         "watermark": (72, "Q"),
         "next_number": (80, "I"),
@@ -174,6 +198,7 @@ HEADER = Record(
         "daemon": (120, "I"),
         "ahead": (124, "I"),
         "next_birth": (128, "Q"),
+        "next_sample": (136, "Q"),
         "journal": (192, "64s"),
         "wait": (256, "64I"),
         "cleaners": (512, "512s"),
@@ -208,17 +233,51 @@ JOURNAL = Record(
 CLEANER = Record(64, {"lock": (0, "I")})
 APPENDER = Record(64, {"lock": (0, "I"), "current": (4, "I")})
 ROW = Record(
-    512,
+    1024,
     {
         "number": (0, "I"),
         "pid": (4, "I"),
         "pid_start": (8, "Q"),
         "pid_namespace": (16, "Q"),
         "attached_ms": (24, "Q"),
+        "first": (32, "I"),
         "reservation": (64, "8I"),
         "replaced": (96, "8I"),
         "pin": (128, "32I"),
         "stat": (256, "24Q"),
+        "note": (512, "512s"),
+    },
+)
+NOTE = Record(
+    64,
+    {
+        "turn": (0, "I"),
+        "what": (4, "B"),
+        "ended": (5, "B"),
+        "len": (6, "H"),
+        "at_ms": (8, "Q"),
+        "place": (16, "I"),
+        "owner": (20, "I"),
+        "waited_us": (24, "I"),
+        "key": (28, "36s"),
+    },
+)
+DEATH = Record(
+    640,
+    {
+        "number": (0, "I"),
+        "pid": (4, "I"),
+        "pid_start": (8, "Q"),
+        "pid_namespace": (16, "Q"),
+        "attached_ms": (24, "Q"),
+        "found_ms": (32, "Q"),
+        "finder": (40, "I"),
+        "locks": (44, "I"),
+        "lock": (48, "8I"),
+        "reservations": (80, "I"),
+        "pins": (84, "I"),
+        "clock_ms": (88, "Q"),
+        "note": (128, "512s"),
     },
 )
 STRIPE = Record(
@@ -291,7 +350,7 @@ def round_up(n: int, to: int) -> int:
 
 def fingerprint() -> int:
     """What must agree beyond the version, as a 64-bit little-endian machine computes it."""
-    sizes = (HEADER.size, ROW.size, PAGE.size, BUCKET.size, ITEM.size)
+    sizes = (HEADER.size, ROW.size, DEATH.size, PAGE.size, BUCKET.size, ITEM.size)
     f = 2_166_136_261
     for part in (2, 8, LINE, GRANULE, *sizes):
         f = (f ^ part) * 16_777_619 & 0xFFFFFFFF

@@ -59,10 +59,46 @@ class Header:
     daemon: int  # number of the attachment that was the daemon last, for messages
     ahead: int  # 0: enough memory is free; 1: it is not; else the head of a page begun with, + 2
     next_birth: int
+    sampled: int  # keys whose hash has a low half below this are sampled
+    next_sample: int
+    deaths: int  # recorded ever
     journal: Journal
     wait: tuple[int, ...]
     cleaners: tuple[int, ...]
     appenders: tuple[Appender, ...]
+
+
+class Note(NamedTuple):
+    """What an attachment began to do, and how it ended; for people, and perhaps torn."""
+
+    turn: int  # of the attachment's notes; 0 = none
+    what: int  # layout.NOTED
+    ended: int  # 1 + the status; 0 = it has not
+    len: int  # of the key
+    at_ms: int  # CLOCK_MONOTONIC
+    place: int  # of the lock word it waited for last; below HEADER_BYTES also layout.AWAITED
+    owner: int  # the attachment that had it; 0 = not known
+    waited_us: int
+    key: bytes  # its first bytes
+
+
+@dataclass(frozen=True)
+class Death:
+    """An attachment that ended without saying so, as it was found."""
+
+    number: int
+    pid: int
+    pid_start: int
+    pid_namespace: int
+    attached_ms: int
+    found_ms: int
+    finder: int  # the attachment that folded it; 0 = one that had no number yet
+    locks: int  # it held so many
+    lock: tuple[int, ...]  # offsets of the first of them
+    reservations: int
+    pins: int
+    clock_ms: int  # CLOCK_MONOTONIC at found_ms
+    note: tuple[Note, ...]  # the oldest first
 
 
 @dataclass(frozen=True)
@@ -75,10 +111,12 @@ class Row:
     pid_start: int
     pid_namespace: int
     attached_ms: int
+    first: int  # number of the process's first row; 0 = this is it
     reservation: tuple[int, ...]
     replaced: tuple[int, ...]
     pin: tuple[int, ...]
     stat: tuple[int, ...]
+    note: tuple[Note, ...]  # the oldest first
 
 
 class Damaged(NamedTuple):
@@ -203,6 +241,7 @@ class Segment:
     header: Header
     geometry: Geometry
     rows: tuple[Row, ...]
+    deaths: tuple[Death, ...]  # the oldest first
     stripes: tuple[Stripe, ...]
     pages: tuple[Page, ...]  # heads, in the order of memory, up to the present size
     ghost: memoryview  # its lines in use; empty too if their number makes no sense

@@ -238,5 +238,7 @@ def _rows(fd: int, at: int, rows: int) -> tuple[int, int]:
         held = _held(fd, ROW_LOCKS + row)
         attached += held
         # A row given back between the two looks is no dead one.
-        dead += not held and os.pread(fd, 4, at + row * ROW.size) == bytes(raw[row * 512 :][:4])
+        dead += not held and os.pread(fd, 4, at + row * ROW.size) == bytes(
+            raw[row * ROW.size :][:4]
+        )
     return attached, dead

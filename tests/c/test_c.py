@@ -54,6 +54,7 @@ RUNS = [
     ("asan", "test_segment", ""),
     ("asan", "test_resize", ""),
     ("asan", "test_look", ""),
+    ("asan", "test_watch", ""),
     ("asan", "test_packed", ""),
     ("asan", "test_image", ""),
     ("asan", "test_fault", "depth_one"),

@@ -29,7 +29,7 @@ MIB = 1 << 20
 LOCK_TIMEOUT_S = 5.0
 _HEADER = struct.Struct("<QIIQQQ")  # magic, version, fingerprint, size, max_size, seed
 _SEED_AT = 32
-ROW_BYTES = 512
+ROW_BYTES = 1024
 HELD_IN_ROW = (64, 256)  # reservations, what they replace, pins
 _numbers = itertools.count(1)
 

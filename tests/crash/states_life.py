@@ -99,6 +99,39 @@ def fold_all_rows(stage: Stage) -> Scene:
     return _furnished(stage, lambda s: s.get(TARGET), warm=False, spoil=spoil)
 
 
+# --- for people ----------------------------------------------------------------------------------
+
+OLD_BOARD, NEW_BOARD = b"old" * 500, b"new" * 700
+
+
+def watched(stage: Stage) -> Scene:
+    """Requests are sampled and the board is written: what is there is whole at any moment."""
+    furnish(stage)
+    with stage.open() as store:
+        store._board_write(b"older")
+        store._board_write(OLD_BOARD)
+
+    def act(store: Any) -> None:
+        store._sampling(0xFFFFFFFF)
+        store.set(TARGET, NEW)
+        store._samples()
+        store._board_write(NEW_BOARD)
+
+    def settle(scene: Scene, judge: Judge) -> None:
+        if judge.store._board_read() not in (OLD_BOARD, NEW_BOARD):
+            judge.say("the board is torn")
+        words, lost = judge.store._samples()
+        if len(words) % 8 or lost < 0:
+            judge.say(f"{len(words)} bytes of samples, {lost} lost")
+        judge.store._board_write(b"later")
+        if judge.store._board_read() != b"later":
+            judge.say("the board cannot be written")
+        judge.store._sampling(0)
+
+    after = {TARGET: [Item(NEW)]}
+    return Scene(stage, act, near=near_keys(stage), after=after, settle=settle)
+
+
 # --- the living ----------------------------------------------------------------------------------
 
 
@@ -230,6 +263,7 @@ SCENES: dict[str, Callable[[Stage], Scene]] = {
     "first-operation": first_operation,
     "fold-one": fold_one,
     "fold-all-rows": fold_all_rows,
+    "watched": watched,
     "contended": contended,
     "limbo-pinned": limbo_pinned,
     "limbo-free": limbo_free,

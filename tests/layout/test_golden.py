@@ -21,13 +21,15 @@ from shmkv.inspect.geometry import GIB, MIB, Config, Geometry, Hash, geometry_of
 from shmkv.inspect.layout import Record
 from tests.layout.probe import Probe
 
-FINGERPRINT = 1_082_274_745
+FINGERPRINT = 1823438275
 RECORDS: dict[str, Record] = {
     "kv_header": layout.HEADER,
     "kv_config": layout.CONFIG,
     "kv_appender": layout.APPENDER,
     "kv_journal": layout.JOURNAL,
     "kv_row": layout.ROW,
+    "kv_note": layout.NOTE,
+    "kv_death": layout.DEATH,
     "kv_stripe": layout.STRIPE,
     "kv_bucket": layout.BUCKET,
     "kv_page": layout.PAGE,
@@ -40,6 +42,8 @@ GOLDEN = {
     "kv_header.fingerprint": 12,
     "kv_header.config": 16,
     "kv_header.created_ms": 48,
+    "kv_header.sampled": 56,
+    "kv_header.deaths": 60,
     "kv_header.size": 64,
     "kv_header.watermark": 72,
     "kv_header.next_number": 80,
@@ -54,6 +58,7 @@ GOLDEN = {
     "kv_header.daemon": 120,
     "kv_header.ahead": 124,
     "kv_header.next_birth": 128,
+    "kv_header.next_sample": 136,
     "kv_header.journal": 192,
     "kv_header.wait": 256,
     "kv_header.cleaners": 512,
@@ -78,16 +83,42 @@ GOLDEN = {
     "kv_journal.saved_ms": 40,
     "kv_journal.looked_ms": 48,
     "kv_journal.synced_ms": 56,
-    "kv_row": 512,
+    "kv_row": 1024,
     "kv_row.number": 0,
     "kv_row.pid": 4,
     "kv_row.pid_start": 8,
     "kv_row.pid_namespace": 16,
     "kv_row.attached_ms": 24,
+    "kv_row.first": 32,
     "kv_row.reservation": 64,
     "kv_row.replaced": 96,
     "kv_row.pin": 128,
     "kv_row.stat": 256,
+    "kv_row.note": 512,
+    "kv_note": 64,
+    "kv_note.turn": 0,
+    "kv_note.what": 4,
+    "kv_note.ended": 5,
+    "kv_note.len": 6,
+    "kv_note.at_ms": 8,
+    "kv_note.place": 16,
+    "kv_note.owner": 20,
+    "kv_note.waited_us": 24,
+    "kv_note.key": 28,
+    "kv_death": 640,
+    "kv_death.number": 0,
+    "kv_death.pid": 4,
+    "kv_death.pid_start": 8,
+    "kv_death.pid_namespace": 16,
+    "kv_death.attached_ms": 24,
+    "kv_death.found_ms": 32,
+    "kv_death.finder": 40,
+    "kv_death.locks": 44,
+    "kv_death.lock": 48,
+    "kv_death.reservations": 80,
+    "kv_death.pins": 84,
+    "kv_death.clock_ms": 88,
+    "kv_death.note": 128,
     "kv_stripe": 64,
     "kv_stripe.lock": 0,
     "kv_stripe.txn": 4,
@@ -129,6 +160,10 @@ CODES = {
     "KV_OPT_ALWAYS": 4,
     "KV_RESERVATIONS": 8,
     "KV_PINS": 32,
+    "KV_NOTES": 8,
+    "KV_NOTE_KEY": 36,
+    "KV_DEATHS": 32,
+    "KV_DEATH_LOCKS": 8,
     "KV_KEY_MAX": 65_535,
     "KV_STAT_HITS": 0,
     "KV_STAT_MISSES": 1,
@@ -155,39 +190,46 @@ CODES = {
 # (size, max_size, appenders, options): the geometry, in the order of its fields after these sizes.
 GEOMETRIES: dict[tuple[int, int, int, int], tuple[int, ...]] = {
     (2 * MIB, 8 * MIB, 2, 1): (
-        *(4096, 36864, 37376, 41472, 81920, 8323072, 8323072),
+        *(4096, 69632, 90112, 98304),
+        *(102400, 102912, 107008, 147456, 8323072, 8323072),
         *(64, 8, 61, 7, 14),
-        *(503, 122, 1, 1, 2, 6, 2, 7, 4, 0),
+        *(499, 118, 1, 1, 2, 6, 2, 7, 4, 0, 4096, 512),
     ),
     (2 * MIB, 8 * MIB, 2, 0): (
-        *(4096, 36864, 37376, 41472, 81920, 8388608, 8388608),
+        *(4096, 69632, 90112, 98304),
+        *(102400, 102912, 107008, 147456, 8388608, 8388608),
         *(64, 8, 61, 7, 14),
-        *(507, 123, 1, 1, 2, 0, 2, 7, 4, 0),
+        *(503, 119, 1, 1, 2, 0, 2, 7, 4, 0, 4096, 512),
     ),
     (8 * MIB, 32 * MIB, 2, 1): (
-        *(4096, 36864, 38912, 55296, 131072, 33292288, 33292288),
+        *(4096, 69632, 90112, 106496),
+        *(122880, 124928, 141312, 229376, 33292288, 33292288),
         *(64, 32, 59, 7, 15),
-        *(1012, 250, 1, 3, 2, 6, 2, 15, 8, 0),
+        *(1009, 247, 1, 3, 2, 6, 2, 15, 8, 0, 8192, 2048),
     ),
     (64 * MIB, 256 * MIB, 4, 1): (
-        *(4096, 135168, 151552, 282624, 589824, 266338304, 266338304),
+        *(4096, 266240, 286720, 417792),
+        *(548864, 565248, 696320, 983040, 266338304, 266338304),
         *(256, 256, 56, 7, 16),
-        *(4055, 1007, 2, 15, 4, 6, 2, 62, 16, 0),
+        *(4049, 1001, 2, 15, 4, 6, 2, 62, 16, 0, 65536, 16384),
     ),
     (64 * MIB, 64 * MIB, 4, 3): (
-        *(4096, 135168, 151552, 184320, 262144, 65531904, 66584576),
+        *(4096, 266240, 286720, 417792),
+        *(548864, 565248, 598016, 720896, 65531904, 66584576),
         *(256, 256, 56, 5, 16),
-        *(995, 995, 2, 15, 4, 6, 2, 62, 16, 131072),
+        *(988, 988, 2, 15, 4, 6, 2, 61, 16, 131072, 65536, 16384),
     ),
     (2 * MIB, 8 * MIB, 2, 6): (
-        *(4096, 36864, 37376, 41472, 81920, 8351744, 8388608),
+        *(4096, 69632, 90112, 98304),
+        *(102400, 102912, 107008, 147456, 8351744, 8388608),
         *(64, 8, 61, 7, 14),
-        *(504, 120, 1, 1, 2, 0, 2, 7, 4, 4096),
+        *(500, 116, 1, 1, 2, 0, 2, 7, 4, 4096, 4096, 512),
     ),
     (64 * GIB, 64 * GIB, 8, 1): (
-        *(4096, 135168, 151552, 33705984, 100859904, 68182605824, 68182605824),
+        *(4096, 266240, 286720, 417792),
+        *(942080, 958464, 34512896, 101646336, 68182605824, 68182605824),
         *(256, 256, 56, 15, 16),
-        *(1038845, 1038845, 16, 16, 8, 6, 8, 64927, 16, 0),
+        *(1038833, 1038833, 16, 16, 8, 6, 8, 64927, 16, 0, 65536, 65536),
     ),
 }
 REFUSED = [
@@ -255,7 +297,7 @@ def test_structures_are_golden_in_the_decoder() -> None:
 
 def test_structures_are_golden_in_c(probe: Probe) -> None:
     found = probe.layout()
-    assert found.pop("version") == layout.LAYOUT_VERSION == 4
+    assert found.pop("version") == layout.LAYOUT_VERSION == 5
     assert found.pop("fingerprint") == layout.fingerprint() == FINGERPRINT
     assert found == GOLDEN | CODES
 

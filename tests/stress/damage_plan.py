@@ -22,6 +22,7 @@ WEIGHTS = {
     "identity": 2,  # line 0 of the header: magic, version, fingerprint, configuration
     "header": 12,  # its living lines: size, watermark, hints, cleaner and appender locks
     "rows": 10,
+    "for people": 4,  # notes, deaths, the board, samples
     "stripes": 12,
     "directories": 10,
     "page words": 16,
@@ -59,6 +60,13 @@ class Plan:
             "rows": [
                 range(at, at + 256)
                 for at in range(g.off_rows, g.off_rows + g.rows * ROW.size, ROW.size)
+            ],
+            "for people": [
+                range(g.off_deaths, g.off_stripes),
+                *(
+                    range(at + ROW.fields["note"][0], at + ROW.size)
+                    for at in range(g.off_rows, g.off_deaths, ROW.size)
+                ),
             ],
             "stripes": [range(g.off_stripes, g.off_stripes + g.stripes * STRIPE.size)],
             "directories": [range(g.off_dirs, g.off_dirs + (g.stripes << g.dir_bits) * 4)],

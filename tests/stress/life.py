@@ -71,7 +71,10 @@ def rows(store: shmkv.Store) -> list[dict[str, Any]]:
     """The rows of the segment, field by field."""
     made = store._geometry()
     with store._raw() as raw:
-        return [layout.ROW.read(raw, made["off_rows"] + 512 * i) for i in range(made["rows"])]
+        return [
+            layout.ROW.read(raw, made["off_rows"] + layout.ROW.size * i)
+            for i in range(made["rows"])
+        ]
 
 
 def left_behind(store: shmkv.Store) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import shmkv
-from shmkv.inspect.layout import HEADER, STRIPE
+from shmkv.inspect.layout import HEADER, ROW, STRIPE
 from tests.conftest import MIB, segment_path
 
 GIB = 1 << 30
@@ -292,7 +292,7 @@ def test_other_counters_wrap(store: shmkv.Store, open_store: Opener) -> None:
         plant(
             store.name,
             "Q",
-            g["off_rows"] + 512 * (store._number() % g["rows"]) + 256 + 8 * i,
+            g["off_rows"] + ROW.size * (store._number() % g["rows"]) + 256 + 8 * i,
             (1 << 64) - 20,
         )
     for i in range(60_000):

@@ -70,10 +70,10 @@ def test_another_layout_version(
     assert made.read_bytes() == before
 
 
-def others_fingerprint(*, order: int = 2, pointer: int = 8, line: int = 64, row: int = 512) -> int:
+def others_fingerprint(*, order: int = 2, pointer: int = 8, line: int = 64, row: int = 1024) -> int:
     """What a program of another kind would have written."""
     f = 2_166_136_261
-    for part in (order, pointer, line, 16, 4096, row, 64, 64, 12):
+    for part in (order, pointer, line, 16, 4096, row, 640, 64, 64, 12):
         f = (f ^ part) * 16_777_619 & 0xFFFFFFFF
     return f
 
@@ -132,7 +132,7 @@ def test_another_size_names_both(made: Path, store_name: str) -> None:
         shmkv.open(store_name, size=3 * MIB)
     assert "max_size" not in str(refusal.value)
     after = made.read_bytes()
-    assert after[4096 + 64 * 512 :] == before[4096 + 64 * 512 :]  # a row was taken and given back
+    assert after[4096 + 64 * 1024 :] == before[4096 + 64 * 1024 :]  # a row was taken and given back
 
 
 # ---- other containers ---------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def pins(store: shmkv.Store) -> int:
     """Pin words that are set, in rows with or without an owner."""
     g = store._geometry()
     with store._raw() as raw:
-        rows = [raw[g["off_rows"] + r * 512 :][128:256] for r in range(g["rows"])]
+        rows = [raw[g["off_rows"] + r * 1024 :][128:256] for r in range(g["rows"])]
         return sum(any(row) for row in rows)
 
 
