@@ -4,9 +4,8 @@ Owns: `sizes_around`, the sizes that are asked about, `held_bytes` and `ghost_it
 
 `held_bytes` is what the layout leaves of a size: its pages without those that are withheld for
 cleaning, the open ones half full, what is too short at the end of a page for one more item, and
-the index. It is within 2 % of what real stores hold that are full of items of one size; where
-items are of many sizes a store holds up to 5 % less. Whoever has a full store measures it and
-corrects the others by that.
+the index. Real stores that are full hold up to 3 % less, where items are of many sizes 6 %, where
+few fit into a page 8 %. Whoever has a full store measures it and corrects the others by that.
 
 Does not: know what is garbage: that depends on how much is overwritten.
 """
