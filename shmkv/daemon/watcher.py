@@ -26,6 +26,7 @@ from shmkv.inspect.layout import CONFIG, HEADER, HEADER_BYTES
 from shmkv.store import Store
 
 AGAIN_S = 60.0  # after a failure
+KEPT_S = 86_400.0  # a curve, until there is a better one
 
 log = logging.getLogger("shmkv.daemon")
 
@@ -128,9 +129,16 @@ class Watcher:
         if self._sampler is not None:
             self._sampler.review(totals, numbers["size"], now=now)
             self._listen()
-            self._curve = self._sampler.curve(totals, now=now) or self._curve
+            curve = self._sampler.curve(totals, now=now)
+            if curve is not None and not (self._sampler.is_warming and self._is_current(curve)):
+                self._curve = curve
         remembered = Remembered(self._moments.all(), self._curve)
         board = packed(remembered, self._store._board_room(), now)
         self._moments.halvings = max(self._moments.halvings, board.halvings)
         if board.blob:
             self._store._board_write(board.blob)
+
+    def _is_current(self, other: Curve) -> bool:
+        """Is the last curve still better than one of which the beginning is not known?"""
+        last = self._curve
+        return last is not None and last.size == other.size and other.until - last.until < KEPT_S

@@ -18,7 +18,8 @@ size (the correction "SHARDS-adj" of the paper). And the miniature of the store'
 hit as often as the store did: above that size all misses, below it all hits are corrected by what
 is left of the difference.
 
-Counts are of two windows, the present one and the last: what is older weighs nothing.
+Counts are of two windows, the present one and the last: what is older weighs nothing. Of a store
+that was full when the sample began the first window is only there to get warm.
 
 Promises: bounded memory and, however many words come, bounded work: what cannot be afforded is
 dropped, and counts as lost.
@@ -88,13 +89,15 @@ class Sampler:
         self._config = config
         self._worked = worked
         self._credit, self._credited = BURST_S, now
-        self._crowded = False
         self._begin(first_threshold(totals.items), size, totals, now)
 
     def _begin(self, below: int, size: int, totals: Totals, now: float) -> None:
         """Nothing is known."""
         self.below = below
         self.size = size
+        self.is_warming = totals.evicted > 0
+        """A larger store would still have what left this one earlier, and nobody knows what."""
+        self._crowded_at = now
         self._sizes = sizes_around(size)
         self._minis = {f: Miniature(0.0, 0.0, is_larger=f >= 1) for f in self._sizes}
         self._own = self._minis[1.0]
@@ -126,9 +129,12 @@ class Sampler:
         count = len(words) // 8
         self._lost += lost
         self._seen += count + lost
+        if lost > count:
+            self._crowd()
         for at in range(0, count, BATCH):
             if self._credit <= 0:
                 self._lost += count - at
+                self._crowd()
                 return
             began = self._worked()
             some = min(BATCH, count - at)
@@ -166,6 +172,11 @@ class Sampler:
         while len(pending) > PENDING_MOST:  # nobody stored what was missing
             del pending[next(iter(pending))]
 
+    def _crowd(self) -> None:
+        """There are more words than can be taken: sooner fewer keys than holes in what is known."""
+        self._crowded_at = self._credited
+        self._lower(0.5)
+
     def _lower(self, part: float) -> None:
         below = max(LEAST, int(self.below * part))
         part, self.below = below / self.below, below
@@ -192,27 +203,28 @@ class Sampler:
         self._expected[1] += reads * heard * self.rate
         busy = self._spent / seconds
         if heard < 1 - LOST_MOST or busy > SHARE:
-            self._crowded = True
-            self._lower(0.5)
+            self._crowd()
         self._reviewed = _Window(now, totals)
         self._seen = self._lost = 0
         self._spent = 0.0
         self._turn(totals, now)
         self._fit(totals)
-        began = self._windows[0].since
-        if self.keys < FEW and not self._crowded and busy < SHARE / 8 and now - began > WINDOW_S:
-            self._raise(totals, now)
-
-    def _raise(self, totals: Totals, now: float) -> None:
-        if self.below < FULL - 1:
-            below = min(FULL - 1, self.below * 4)
-            self._begin(below, self.size, totals, now)
+        few = self.keys < FEW and self.below < FULL - 1
+        if few and busy < SHARE / 8 and now - self._crowded_at > WINDOW_S:
+            self._begin(min(FULL - 1, self.below * 4), self.size, totals, now)
 
     def _turn(self, totals: Totals, now: float) -> None:
         """A window has passed."""
-        if now - self._windows[-1].since >= WINDOW_S and self._own.reads >= WINDOW_READS:
-            self._windows = [self._windows[-1], _Window(now, totals)]
-            self._expected = [self._expected[1], 0.0]
+        if now - self._windows[-1].since < WINDOW_S or self._own.reads < WINDOW_READS:
+            return
+        self._windows = [self._windows[-1], _Window(now, totals)]
+        self._expected = [self._expected[1], 0.0]
+        for mini in self._minis.values():
+            mini.turn()
+        if self.is_warming:
+            self.is_warming = False
+            self._windows = self._windows[1:]
+            self._expected = [0.0, 0.0]
             for mini in self._minis.values():
                 mini.turn()
 

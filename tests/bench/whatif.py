@@ -6,7 +6,7 @@ Of each trace a store with 10 % of the footprint is replayed while its sampler f
 in the daemon. What the curve says of 0.25 to 8 times the size is compared with replays at these
 sizes. The table shows the hit ratio found there and by how many points the curve is off. Without
 --daemon the watcher works in the same process, between requests, on a clock that is moved;
---daemon starts a real one beside a replay of 20,000 requests a second.
+--daemon starts a real one beside a replay that takes a minute, or has 20,000 requests a second.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.bench.hitratio.corpus import MADE, WHERE, Work, available
 SHARE = 0.1  # of the footprint
 SECONDS = 3000.0  # a replay takes on the clock that is moved: less than a window
 PART = 256  # requests between looks at the ring, at most
-RATE = 20_000  # requests a second beside a real daemon
+RATE, LEAST_S = 20_000, 60  # requests a second beside a real daemon, at most; seconds at least
 GOAL = 2.0  # points, from half to four times the size
 GOAL_AT = (0.5, 1.0, 2.0, 4.0)
 
@@ -116,7 +116,7 @@ def await_listener(store: shmkv.Store, daemon: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
-def follow_beside(trace: Trace, size: int) -> tuple[Curve, float]:
+def follow_beside(trace: Trace, size: int, requests: int) -> tuple[Curve, float]:
     """Replay at a steady rate beside a daemon of its own process."""
     name = f"whatif-{os.getpid()}"
     with shmkv.open(name, size=size, create="new") as store:
@@ -125,10 +125,11 @@ def follow_beside(trace: Trace, size: int) -> tuple[Curve, float]:
         try:
             await_listener(store, daemon)
             cache, began, done = StoreCache(store), time.monotonic(), 0
+            rate = min(RATE, requests / LEAST_S)
             for part in parts(trace):
                 cache.run(part)
                 done += len(part.keys)
-                time.sleep(max(0.0, began + done / RATE - time.monotonic()))
+                time.sleep(max(0.0, began + done / rate - time.monotonic()))
             daemon.terminate()
             _, status, usage = os.wait4(daemon.pid, 0)
             daemon.returncode = os.waitstatus_to_exitcode(status)
@@ -149,7 +150,7 @@ def compared(work: Work, folder: Path | None, *, most: int | None, beside: bool)
     trace = work.trace(folder, most=most)
     seen = survey(trace.chunks())
     size = max(shmkv.config.SIZE_MIN, int(seen.footprint * SHARE)) // 4096 * 4096
-    curve, share = follow_beside(trace, size) if beside else follow(trace, size, seen.requests)
+    curve, share = (follow_beside if beside else follow)(trace, size, seen.requests)
     told = {point.size: point.hit_ratio for point in curve.points}
     rows = [
         Row(factor, replay(trace, other, compare=False).store.hit_ratio, told[other])

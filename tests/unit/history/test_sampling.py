@@ -116,19 +116,26 @@ def test_work_is_bounded_and_what_it_costs_too_much_lowers_the_threshold() -> No
     assert work.at <= 2 * BURST_S + 0.1
     assert seen._lost > 50_000
     spent = work.at
+    assert seen.below == below // 2
     seen.feed(many, 0, now=1.0)
     assert work.at - spent <= 2 * SHARE + 0.1
+    assert seen.below == below // 4
     seen.review(totals(items=1000), SIZE, now=10.0)
-    assert seen.below == below // 2
+    assert seen.below == below // 8
     assert seen._lost == 0
+    seen.review(totals(items=1000), SIZE, now=20.0)
+    assert seen.below == below // 8
 
 
 def test_a_ring_that_overruns_lowers_the_threshold() -> None:
     seen = sampler(items=1000)
     below = seen.below
-    seen.feed(words(word(1, GET_MISS)), 100, now=1.0)
+    seen.feed(words(*[word(1, GET_MISS)] * 1000), 100, now=1.0)
+    assert seen.below == below
     seen.review(totals(), SIZE, now=10.0)
     assert seen.below == below // 2
+    seen.feed(words(word(1, GET_MISS)), 100, now=11.0)
+    assert seen.below == below // 4
     for turn in range(2, 60):
         seen.feed(b"", 100, now=10.0 * turn)
         seen.review(totals(), SIZE, now=10.0 * turn)
@@ -185,6 +192,21 @@ def test_what_is_older_than_two_windows_weighs_nothing() -> None:
     assert [point.hit_ratio for point in curve.points] == [1.0] * 6
     assert now - curve.since <= 3 * WINDOW_S
     assert ENOUGH < curve.requests < hits / 2
+
+
+def test_of_a_full_store_the_first_window_only_warms() -> None:
+    full = Totals(0, 0, 0, 0, 7, 0, 1000, 1000 * 128, 0)
+    seen = Sampler(CONFIG, SIZE, full, now=0.0, worked=Work())
+    assert seen.is_warming
+    hits, misses = map(sum, zip(*(a_round(seen, 3000) for _ in range(4)), strict=True))
+    seen.review(full._replace(hits=hits, misses=misses), SIZE, now=WINDOW_S)
+    assert not seen.is_warming
+    assert seen.curve(full._replace(hits=hits + 9, misses=misses), now=WINDOW_S) is None
+    more, _ = a_round(seen, 3000)
+    seen.review(full._replace(hits=hits + more, misses=misses), SIZE, now=WINDOW_S + 10)
+    curve = seen.curve(full._replace(hits=hits + more, misses=misses), now=WINDOW_S + 10)
+    assert curve is not None
+    assert (curve.since, curve.measured, curve.requests) == (WINDOW_S, 1.0, more)
 
 
 def test_a_clock_that_is_set_back_moves_the_windows_along() -> None:
