@@ -20,7 +20,7 @@ from typing import Any
 from shmkv.history import Curve, Remembered, read
 from shmkv.history.board import packed
 from shmkv.history.moments import FINE_S, Moments, Totals
-from shmkv.history.sampling import Sampler
+from shmkv.history.sampling import KEYS, Sampler
 from shmkv.inspect.geometry import Config
 from shmkv.inspect.layout import CONFIG, HEADER, HEADER_BYTES
 from shmkv.store import Store
@@ -55,9 +55,12 @@ def config_of(store: Store) -> Config:
 class Watcher:
     """Of one store. `now` is the wall clock, `clock` one that is never set, both in seconds."""
 
-    def __init__(self, store: Store, *, worked: Callable[[], float] = time.thread_time) -> None:
+    def __init__(
+        self, store: Store, *, worked: Callable[[], float] = time.thread_time, keys: int = KEYS
+    ) -> None:
         self._store = store
         self._worked = worked
+        self._keys = keys
         self._moments: Moments | None = None
         self._sampler: Sampler | None = None
         self._curve: Curve | None = None
@@ -110,7 +113,12 @@ class Watcher:
         if self._store.evict:  # else nobody leaves, whatever the size
             self._store._samples()  # what was left there
             self._sampler = Sampler(
-                config_of(self._store), numbers["size"], totals, now=now, worked=self._worked
+                config_of(self._store),
+                numbers["size"],
+                totals,
+                now=now,
+                worked=self._worked,
+                keys=self._keys,
             )
             self._below = 0
             self._listen()

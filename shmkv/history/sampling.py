@@ -40,9 +40,9 @@ from shmkv.history.simulate import DELETE, FILL, READ, STRANGER, WRITE, Miniatur
 from shmkv.inspect.geometry import Config
 
 KEYS = 8000  # in the largest miniature
-FEW = KEYS // 8
+FEW = 8  # one part in so many of that are few
 SHARE = 0.02  # of a processor
-BURST_S = 0.2  # of that, saved up
+BURST_S = 0.05  # of that, saved up: at most so long the daemon does nothing else
 WINDOW_S = 3600.0
 WINDOW_READS = 5000
 ENOUGH = 1000  # reads for a curve
@@ -52,7 +52,7 @@ FULL = 1 << 32
 LEAST = 64  # the lowest threshold
 MASK = FULL - 1
 BATCH = 512  # words
-PENDING_MOST = 4 * KEYS
+PENDING_MOST = 4  # times as many keys as are followed
 GET_HIT, GET_MISS, SET = 0, 1, 2
 LARGEST_HELD = 8.0  # times the store's items: what the largest miniature may hold
 
@@ -69,9 +69,9 @@ def size_of(word: int) -> int:
     return ((word & 0x7FF) << (word >> 11 & 31)) << 4
 
 
-def first_threshold(items: int) -> int:
-    """For a store with so many items: about `KEYS` of a store eight times as large."""
-    return max(LEAST, min(FULL - 1, int(FULL * KEYS / (LARGEST_HELD * max(items, 1)))))
+def first_threshold(items: int, keys: int = KEYS) -> int:
+    """For a store with so many items: about `keys` of a store eight times as large."""
+    return max(LEAST, min(FULL - 1, int(FULL * keys / (LARGEST_HELD * max(items, 1)))))
 
 
 class Sampler:
@@ -85,11 +85,13 @@ class Sampler:
         *,
         now: float,
         worked: Callable[[], float],
+        keys: int = KEYS,
     ) -> None:
         self._config = config
         self._worked = worked
+        self._most = keys
         self._credit, self._credited = BURST_S, now
-        self._begin(first_threshold(totals.items), size, totals, now)
+        self._begin(first_threshold(totals.items, keys), size, totals, now)
 
     def _begin(self, below: int, size: int, totals: Totals, now: float) -> None:
         """Nothing is known."""
@@ -141,7 +143,7 @@ class Sampler:
             batch = list(self._requests(struct.unpack_from(f"<{some}Q", words, 8 * at)))
             for mini in self._minis.values():
                 mini.run(batch)
-            if self.keys > KEYS:
+            if self.keys > self._most:
                 self._lower(0.7)
             took = self._worked() - began
             self._credit -= took
@@ -169,7 +171,7 @@ class Sampler:
             else:
                 pending.pop(key, None)
                 yield DELETE, key, 0
-        while len(pending) > PENDING_MOST:  # nobody stored what was missing
+        while len(pending) > PENDING_MOST * self._most:  # nobody stored what was missing
             del pending[next(iter(pending))]
 
     def _crowd(self) -> None:
@@ -209,7 +211,7 @@ class Sampler:
         self._spent = 0.0
         self._turn(totals, now)
         self._fit(totals)
-        few = self.keys < FEW and self.below < FULL - 1
+        few = self.keys * FEW < self._most and self.below < FULL - 1
         if few and busy < SHARE / 8 and now - self._crowded_at > WINDOW_S:
             self._begin(min(FULL - 1, self.below * 4), self.size, totals, now)
 

@@ -31,6 +31,7 @@ from shmkv.inspect.geometry import queue_of
 SMALL_SHARE = 10  # the small queue has a tenth
 COUNTER_MOST = 3
 EMPTY_LEAST = 64
+LARGEST = 2  # an item is at most this part of the capacity
 QUEUES = queue_of(1 << 62) + 1
 
 
@@ -120,7 +121,10 @@ class Miniature:
     # ---- items ------------------------------------------------------------------------------
 
     def _add(self, key: int, size: int) -> None:
-        """What the ghost remembers goes to a main queue at once."""
+        """What the ghost remembers goes to a main queue at once. An item that would throw out most
+        of a small sample is not taken, nor is one whose size is nonsense."""
+        if size * LARGEST > self.capacity:
+            return
         queue = 0
         if key in self.ghost:
             del self.ghost[key]
@@ -137,6 +141,9 @@ class Miniature:
     def _replace(self, entry: Entry, size: int) -> None:
         """It stays in its queue, as its youngest, and counts as read."""
         key, old, counter, queue, _ = entry
+        if size * LARGEST > self.capacity:
+            self._forget(entry)
+            return
         if queue:
             queue = queue_of(size)
         else:

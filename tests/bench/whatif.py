@@ -1,6 +1,7 @@
 """What if: is the curve that the daemon draws of a store what other sizes really do?
 
-    python -m tests.bench.whatif [--traces FOLDER] [--only NAME ...] [--most N] [--daemon]
+    python -m tests.bench.whatif [--traces FOLDER] [--only NAME ...] [--most N]
+                                  [--keys N | --daemon]
 
 Of each trace a store with 10 % of the footprint is replayed while its sampler follows, as it does
 in the daemon. What the curve says of 0.25 to 8 times the size is compared with replays at these
@@ -26,6 +27,7 @@ from shmkv import history
 from shmkv.daemon.watcher import Watcher
 from shmkv.history.capacity import sizes_around
 from shmkv.history.remembered import Curve
+from shmkv.history.sampling import KEYS
 from shmkv.inspect.layout import HEADER, HEADER_BYTES
 from shmkv.replay import Chunk, Trace, replay, survey
 from shmkv.replay.run import StoreCache, own_store
@@ -84,11 +86,11 @@ def parts(trace: Trace, most: int = PART) -> Iterator[Chunk]:
             )
 
 
-def follow(trace: Trace, size: int, requests: int) -> tuple[Curve, float]:
+def follow(trace: Trace, size: int, requests: int, *, keys: int = KEYS) -> tuple[Curve, float]:
     """Replay, with a watcher in between; the curve it wrote, and its share of the time."""
     step = SECONDS / (requests / PART + 1)
     with own_store(size) as store:
-        cache, watcher = StoreCache(store), Watcher(store, worked=lambda: 0.0)
+        cache, watcher = StoreCache(store), Watcher(store, worked=lambda: 0.0, keys=keys)
         began, spent, clock = time.thread_time(), 0.0, 0.0
         watcher.turn(now=clock, clock=clock)
         for part in parts(trace):
@@ -145,12 +147,15 @@ def follow_beside(trace: Trace, size: int, requests: int) -> tuple[Curve, float]
             shmkv.unlink(name, missing_ok=True)
 
 
-def compared(work: Work, folder: Path | None, *, most: int | None, beside: bool) -> Found:
+def compared(work: Work, asked: argparse.Namespace) -> Found:
     """The curve of a trace and what is true."""
-    trace = work.trace(folder, most=most)
+    trace = work.trace(asked.traces, most=asked.most)
     seen = survey(trace.chunks())
     size = max(shmkv.config.SIZE_MIN, int(seen.footprint * SHARE)) // 4096 * 4096
-    curve, share = (follow_beside if beside else follow)(trace, size, seen.requests)
+    if asked.daemon:
+        curve, share = follow_beside(trace, size, seen.requests)
+    else:
+        curve, share = follow(trace, size, seen.requests, keys=asked.keys)
     told = {point.size: point.hit_ratio for point in curve.points}
     rows = [
         Row(factor, replay(trace, other, compare=False).store.hit_ratio, told[other])
@@ -175,6 +180,7 @@ def main() -> int:
     parser.add_argument("--traces", type=Path, default=os.environ.get("SHMKV_TRACES"))
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--most", type=int, help="requests of a trace at most")
+    parser.add_argument("--keys", type=int, default=KEYS, help="keys to follow at most")
     parser.add_argument("--daemon", action="store_true", help="beside a real daemon")
     asked = parser.parse_args()
     there, lacking = available(asked.traces and Path(asked.traces))
@@ -185,7 +191,7 @@ def main() -> int:
     print(f"{'trace':<12}{'requests':>10}{'rate':>9}{'keys':>7}{'time':>7}{head}")
     worst = 0.0
     for work in works:
-        found = compared(work, asked.traces, most=asked.most, beside=asked.daemon)
+        found = compared(work, asked)
         worst = max(worst, found.worst)
         print(table(found), flush=True)
     print(f"the worst from 0.5x to 4x: {worst:.2f} points; wanted: <= {GOAL}")

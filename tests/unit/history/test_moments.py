@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shmkv.history import Moment
@@ -23,7 +23,7 @@ def pasts(draw: st.DrawFn) -> list[Moment]:
     """Moments one after the other, with gaps, the last one ending now."""
     found: list[Moment] = []
     end = NOW
-    for _ in range(draw(st.integers(0, 40))):
+    for _ in range(draw(st.integers(0, 25))):
         seconds = draw(st.floats(0.01, 4000))
         row = draw(st.lists(counts, min_size=9, max_size=9))
         found.append(Moment(end - seconds, seconds, *row))
@@ -41,6 +41,7 @@ def assert_in_order(moments: tuple[Moment, ...]) -> None:
         assert after.start >= before.end - 1e-3
 
 
+@settings(max_examples=50)
 @given(pasts(), st.integers(0, HALVINGS))
 def test_thinning_keeps_sums_order_and_the_last_gauges(past: list[Moment], halvings: int) -> None:
     young = [m for m in past if NOW - m.end < 5 * 86_400]
@@ -53,6 +54,7 @@ def test_thinning_keeps_sums_order_and_the_last_gauges(past: list[Moment], halvi
     )
 
 
+@settings(max_examples=50)
 @given(pasts(), st.integers(0, HALVINGS))
 def test_what_is_thinned_is_not_thinned_again(past: list[Moment], halvings: int) -> None:
     once = thinned(past, NOW, halvings)

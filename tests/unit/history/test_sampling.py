@@ -103,8 +103,8 @@ def test_a_set_after_a_miss_is_a_fill() -> None:
 
 def test_misses_that_nobody_fills_take_bounded_memory() -> None:
     seen = sampler()
-    seen.feed(words(*(word(k, GET_MISS) for k in range(2 * PENDING_MOST))), 0, now=0.0)
-    assert len(seen._pending) == PENDING_MOST
+    seen.feed(words(*(word(k, GET_MISS) for k in range(2 * PENDING_MOST * KEYS))), 0, now=0.0)
+    assert len(seen._pending) == PENDING_MOST * KEYS
 
 
 def test_work_is_bounded_and_what_it_costs_too_much_lowers_the_threshold() -> None:

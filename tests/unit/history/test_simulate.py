@@ -83,8 +83,8 @@ def test_a_fill_changes_nothing_where_the_read_hit() -> None:
     mini = filled(1)
     mini.run([(READ, 1, 0), (FILL, 1, 900)])
     assert (mini.hits, mini.reads, mini.used) == (1, 1, 100)
-    mini.run([(WRITE, 1, 900)])
-    assert (mini.used, mini.items[1][2]) == (900, 2)
+    mini.run([(WRITE, 1, 400)])
+    assert (mini.used, mini.items[1][2]) == (400, 2)
 
 
 def test_a_hit_elsewhere_fills_and_a_miss_elsewhere_does_not() -> None:
@@ -110,6 +110,13 @@ def test_counts_are_of_two_windows() -> None:
     assert mini.counted() == (1, 2)
     mini.turn()
     assert mini.counted() == (0, 1)
+
+
+def test_one_item_does_not_throw_out_all_others() -> None:
+    mini = filled(*range(10))
+    mini.run([(FILL, 10, 600), (READ, 11, 1 << 60), (WRITE, 9, 600)])
+    assert sorted(mini.items) == list(range(9))
+    assert not mini.ghost
 
 
 def test_overwriting_without_end_takes_no_memory() -> None:
