@@ -54,6 +54,7 @@ MASK = FULL - 1
 BATCH = 512  # words
 PENDING_MOST = 4  # times as many keys as are followed
 GET_HIT, GET_MISS, SET = 0, 1, 2
+WAYS_OUT = tuple(map(Totals._fields.index, ("deletes", "evicted", "expired")))
 LARGEST_HELD = 8.0  # times the store's items: what the largest miniature may hold
 
 
@@ -67,6 +68,12 @@ class _Window(NamedTuple):
 def size_of(word: int) -> int:
     """Bytes of the item a word speaks of."""
     return ((word & 0x7FF) << (word >> 11 & 31)) << 4
+
+
+def was_emptied(before: Totals, after: Totals) -> bool:
+    """Is it another store, or did half of the items go without a request for each?"""
+    asked = sum(after[i] - before[i] for i in WAYS_OUT)
+    return after.hits < before.hits or before.items - after.items > before.items / 2 + asked
 
 
 def first_threshold(items: int, keys: int = KEYS) -> int:
@@ -192,7 +199,7 @@ class Sampler:
     def review(self, totals: Totals, size: int, *, now: float) -> None:
         """Look at the store and at what following costs; called every few seconds."""
         seconds = now - self._reviewed.since
-        if size != self.size or totals.hits < self._reviewed.totals.hits:
+        if size != self.size or was_emptied(self._reviewed.totals, totals):
             self._begin(self.below, size, totals, now)
             return
         if seconds <= 0:  # the clock was set back

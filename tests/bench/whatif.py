@@ -1,7 +1,7 @@
 """What if: is the curve that the daemon draws of a store what other sizes really do?
 
     python -m tests.bench.whatif [--traces FOLDER] [--only NAME ...] [--most N]
-                                  [--keys N | --daemon]
+                                  [--overwrites PERCENT] [--keys N | --daemon]
 
 Of each trace a store with 10 % of the footprint is replayed while its sampler follows, as it does
 in the daemon. What the curve says of 0.25 to 8 times the size is compared with replays at these
@@ -29,7 +29,7 @@ from shmkv.history.capacity import sizes_around
 from shmkv.history.remembered import Curve
 from shmkv.history.sampling import KEYS
 from shmkv.inspect.layout import HEADER, HEADER_BYTES
-from shmkv.replay import Chunk, Trace, replay, survey
+from shmkv.replay import Chunk, MadeTrace, Trace, overwriting, replay, survey
 from shmkv.replay.run import StoreCache, own_store
 from tests.bench.hitratio.corpus import MADE, WHERE, Work, available
 
@@ -149,7 +149,8 @@ def follow_beside(trace: Trace, size: int, requests: int) -> tuple[Curve, float]
 
 def compared(work: Work, asked: argparse.Namespace) -> Found:
     """The curve of a trace and what is true."""
-    trace = work.trace(asked.traces, most=asked.most)
+    plain = work.trace(asked.traces, most=asked.most)
+    trace = MadeTrace(work.name, lambda: overwriting(plain.chunks(), asked.overwrites))
     seen = survey(trace.chunks())
     size = max(shmkv.config.SIZE_MIN, int(seen.footprint * SHARE)) // 4096 * 4096
     if asked.daemon:
@@ -180,6 +181,7 @@ def main() -> int:
     parser.add_argument("--traces", type=Path, default=os.environ.get("SHMKV_TRACES"))
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--most", type=int, help="requests of a trace at most")
+    parser.add_argument("--overwrites", type=float, default=0.0, help="so many of 100 reads write")
     parser.add_argument("--keys", type=int, default=KEYS, help="keys to follow at most")
     parser.add_argument("--daemon", action="store_true", help="beside a real daemon")
     asked = parser.parse_args()

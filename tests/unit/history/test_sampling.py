@@ -26,6 +26,7 @@ from shmkv.history.sampling import (
     corrected,
     first_threshold,
     size_of,
+    was_emptied,
 )
 from shmkv.inspect.geometry import Config
 from shmkv.inspect.layout import OPTION_EVICT
@@ -132,13 +133,13 @@ def test_a_ring_that_overruns_lowers_the_threshold() -> None:
     below = seen.below
     seen.feed(words(*[word(1, GET_MISS)] * 1000), 100, now=1.0)
     assert seen.below == below
-    seen.review(totals(), SIZE, now=10.0)
+    seen.review(totals(items=1000), SIZE, now=10.0)
     assert seen.below == below // 2
     seen.feed(words(word(1, GET_MISS)), 100, now=11.0)
     assert seen.below == below // 4
     for turn in range(2, 60):
         seen.feed(b"", 100, now=10.0 * turn)
-        seen.review(totals(), SIZE, now=10.0 * turn)
+        seen.review(totals(items=1000), SIZE, now=10.0 * turn)
     assert seen.below == LEAST
 
 
@@ -146,9 +147,9 @@ def test_far_too_few_keys_begin_afresh_with_a_higher_threshold() -> None:
     seen = sampler(items=1_000_000)
     below = seen.below
     seen.feed(words(*(word(k, SET, 8) for k in range(1000))), 0, now=0.0)
-    seen.review(totals(items=1000), SIZE, now=10.0)
+    seen.review(totals(items=1_000_000), SIZE, now=10.0)
     assert seen.below == below
-    seen.review(totals(items=1000), SIZE, now=WINDOW_S + 10)
+    seen.review(totals(items=1_000_000), SIZE, now=WINDOW_S + 10)
     assert seen.below == 4 * below
     assert seen.keys == 0
 
@@ -160,6 +161,19 @@ def test_another_size_or_a_new_store_begins_afresh() -> None:
     assert (seen.size, seen.keys) == (2 * SIZE, 0)
     seen.feed(words(word(1, SET, 8)), 0, now=0.0)
     seen.review(totals(hits=4), 2 * SIZE, now=20.0)
+    assert seen.keys == 0
+
+
+def test_a_store_that_was_cleared_begins_afresh() -> None:
+    before = totals(hits=5, items=1000)
+    assert was_emptied(before, totals(hits=5, items=10))
+    assert not was_emptied(before, totals(hits=5, items=10)._replace(deletes=600))
+    assert not was_emptied(before, totals(hits=5, items=501))
+    seen = sampler(items=1000)
+    seen.feed(words(word(1, SET, 8)), 0, now=0.0)
+    seen.review(totals(items=990), SIZE, now=10.0)
+    assert seen.keys == 1
+    seen.review(totals(items=0), SIZE, now=20.0)
     assert seen.keys == 0
 
 
