@@ -56,7 +56,7 @@ void death_record(struct kv_handle *h, uint32_t r, uint32_t number) {
     d->pid_namespace = row->pid_namespace;
     d->attached_ms = row->attached_ms;
     d->found_ms = kv_clock_wall_ms();
-    d->clock_ms = kv_clock_read(CLOCK_MONOTONIC, 1000);
+    d->clock_ns = kv_clock_ns();
     d->finder = h->own->rows == 0 ? 0 : kv_number(h);
     add_locks(h, d, number);
     for (uint32_t i = 0; i < KV_RESERVATIONS; i++)

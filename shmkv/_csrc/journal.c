@@ -5,26 +5,28 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "journal_entry.h"
 #include "journal_file.h"
+#include "lock_note.h"
 #include "wait.h"
 
-#define KV_NEAR     32u       /* places a mark may take, from its own on */
-#define KV_BRIEF_NS 2000000u  /* a round waits so long for a stripe */
-#define KV_SYNC_MS  500u      /* everysec: more often than it says */
-#define KV_LOOK_MS  1000u     /* nobody has led a round for so long */
-#define KV_NAP_NS   1000000u  /* of who waits for others to lead */
-#define KV_REST_NS  20000000u /* of who has tried, and the disk refused */
-#define KV_AHEAD    8u        /* marks whose memory is asked for together */
-#define KV_BROKEN   1u
-#define KV_UNSAVED  2u         /* a new generation is written to; it wants its snapshot */
-#define KV_AT_BITS  20u        /* of a mark's place, in the list while it is sorted */
-#define KV_UNLED    (1u << 31) /* in the list: its stripe was not to be had */
+#define KV_NEAR    32u       /* places a mark may take, from its own on */
+#define KV_SYNC_MS 500u      /* everysec: more often than it says */
+#define KV_LOOK_MS 1000u     /* nobody has led a round for so long */
+#define KV_NAP_NS  1000000u  /* of who waits for others to lead */
+#define KV_REST_NS 20000000u /* of who has tried, and the disk refused */
+#define KV_AHEAD   8u        /* marks whose memory is asked for together */
+#define KV_BROKEN  1u
+#define KV_UNSAVED 2u         /* a new generation is written to; it wants its snapshot */
+#define KV_AT_BITS 20u        /* of a mark's place, in the list while it is sorted */
+#define KV_UNLED   (1u << 31) /* in the list: its stripe was not to be had */
 
 /* Sequentially consistent: a mark, then a look at its hint; a hint taken down, then a look at the
  * marks: one of the two sees the other. */
 #define load_seq(p)    __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define swap_seq(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
 #define or_seq(p, v)   __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
+#define and_seq(p, v)  __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
 #define cas_seq(p, e, v)                                                                           \
     __atomic_compare_exchange_n((p), (e), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
 
@@ -46,6 +48,12 @@ static void hint(struct kv_handle *h, uint32_t at) {
     FAULT(journal_hinted);
 }
 
+/* Its end waits for a round, or looks after those that nobody leads. */
+static void to_settle(struct kv_op *op) {
+    op->marked = (op->h->options & KV_OPT_ALWAYS) != 0;
+    op->overdue = kv_clock_coarse_ms() > kv_load_rlx(&journal_of(op->h)->looked_ms) + KV_LOOK_MS;
+}
+
 kv_status journal_mark_dirty(struct kv_op *op, uint64_t hash) {
     struct kv_handle *h = op->h;
     struct kv_journal *j = journal_of(h);
@@ -53,8 +61,7 @@ kv_status journal_mark_dirty(struct kv_op *op, uint64_t hash) {
     uint32_t first = (uint32_t)(hash >> 22) & (h->g.words - 1) & ~7u;
     if (h->held)
         return KV_OK; /* it is being filled with what is on disk already */
-    op->marked = (h->options & KV_OPT_ALWAYS) != 0;
-    op->overdue = kv_clock_coarse_ms() > kv_load_rlx(&j->looked_ms) + KV_LOOK_MS;
+    to_settle(op);
     if (kv_load_rlx(&j->broken) == KV_BROKEN)
         return KV_OK;
     for (uint32_t i = 0; i < KV_NEAR; i++) {
@@ -85,8 +92,9 @@ void journal_wipe(struct kv_op *op) {
     struct kv_handle *h = op->h;
     if (h->held || !(h->options & KV_OPT_JOURNAL) || !(h->options & KV_OPT_EVICT))
         return;
-    (void)or_seq(&journal_of(h)->due, (uint32_t)KV_DUE_WIPE); /* before any key is marked */
-    op->marked = (h->options & KV_OPT_ALWAYS) != 0;
+    (void)or_seq(&journal_of(h)->due, (uint32_t)KV_DUE_WIPE);
+    FAULT(journal_wiping);
+    to_settle(op);
 }
 
 /* Every mark that is not free, in the upper half of the list. `all`: hints are not asked. A stripe
@@ -123,21 +131,6 @@ static void list_by_stripe(struct kv_handle *h, bool all, uint32_t next[KV_STRIP
     log->listed = n;
 }
 
-/* Another operation in this one, with a short time limit of its own and no signals. */
-static struct kv_op brief_op(struct kv_op *op) {
-    struct kv_op brief = kv_op_make(op->h);
-    brief.deadline_ns = kv_clock_ns() + KV_BRIEF_NS;
-    return brief;
-}
-
-static kv_status brief_lock(struct kv_op *op, uint32_t s) {
-    struct kv_op brief = brief_op(op);
-    kv_status r = table_lock(&brief, s);
-    if (brief.dead != 0)
-        op->dead = brief.dead;
-    return r;
-}
-
 /* Under its stripe's lock a mark is claimed: who made it has committed, or never will. Where a
  * stopped process holds that lock, the marks are logged and stay dirty. */
 static void claim(struct kv_op *op, const uint32_t next[KV_STRIPES_MAX]) {
@@ -147,7 +140,7 @@ static void claim(struct kv_op *op, const uint32_t next[KV_STRIPES_MAX]) {
     for (uint32_t s = 0, i = 0; s < h->g.stripes; s++) {
         if (i == next[s])
             continue;
-        bool locked = brief_lock(op, s) == KV_OK;
+        bool locked = journal_entry_lock(op, s) == KV_OK;
         for (; i < next[s]; i++) {
             uint64_t *mark = &marks[log->list[i]];
             if (locked)
@@ -177,85 +170,7 @@ static void release(struct kv_handle *h, bool logged) {
     log->listed = 0;
 }
 
-/* ---- a round: what is there now ----------------------------------------------------------- */
-
-static unsigned char *entry_head(struct kv_log *log, uint64_t class, uint32_t items) {
-    unsigned char *to = log->bytes + log->used;
-    uint16_t n = (uint16_t)items;
-    memcpy(to, &class, 8);
-    memcpy(to + 8, &n, 2);
-    return to + KV_ENTRY_HEAD;
-}
-
-/* The items of a class as they are, behind log->used: room permitting, else how much it takes.
- * Unlocked, it counts only if the stripe's version is the same afterwards. */
-static kv_status read_class(struct kv_op *op, uint32_t s, uint64_t class, uint64_t wall,
-                            uint64_t *bytes) {
-    struct kv_handle *h = op->h;
-    struct kv_log *log = h->log;
-    struct kv_slot slot[KV_CLASS_MOST];
-    uint32_t n;
-    kv_status r = table_find_class(h, s, class, KV_MARK_BITS, slot, KV_CLASS_MOST, &n);
-    if (r != KV_OK)
-        return r;
-    *bytes = KV_ENTRY_HEAD;
-    for (uint32_t i = 0; i < n; i++)
-        *bytes += KV_IMAGE_HEAD + 8ull + slot[i].head.key_len + slot[i].head.value_len;
-    if (log->used + *bytes > log->room)
-        return KV_NOPAGE;
-    unsigned char *to = entry_head(log, class, n);
-    for (uint32_t i = 0; i < n; i++) {
-        struct kv_image image;
-        if (!image_make(&image, h, &slot[i], wall))
-            return KV_CORRUPT;
-        image_copy(&image, 0, to, image_bytes(&image));
-        to += image_bytes(&image);
-    }
-    *bytes = (uint64_t)(to - log->bytes) - log->used;
-    return KV_OK;
-}
-
-/* What there is no room for: the block goes, or the buffer grows. */
-static kv_status make_way(struct kv_op *op, uint64_t bytes) {
-    struct kv_log *log = op->h->log;
-    if (log->count > 0)
-        return journal_file_flush(op, 0);
-    return journal_file_room(log, bytes);
-}
-
-/* One entry. Nothing is written and no memory asked for under a stripe's lock. */
-static kv_status append_class(struct kv_op *op, uint64_t class, uint64_t wall) {
-    struct kv_handle *h = op->h;
-    struct kv_log *log = h->log;
-    uint32_t s = stripe_of(h, class);
-    for (uint32_t tries = 1;; tries++) {
-        uint64_t bytes = 0, seen;
-        bool locked = tries > 16 && brief_lock(op, s) == KV_OK;
-        seen = kv_load_acq(&stripe_at(h, s)->ver); /* acquire: before what is looked at */
-        kv_status r = read_class(op, s, class, wall, &bytes);
-        bool valid = locked || kv_load_after(&stripe_at(h, s)->ver) == seen;
-        if (locked)
-            table_unlock(h, s);
-        if (!valid)
-            continue;
-        if (r == KV_NOPAGE) {
-            r = make_way(op, bytes);
-            if (r == KV_OK)
-                continue;
-        }
-        if (r != KV_OK)
-            return r;
-        if (bytes > KV_IMAGE_LARGE && log->count > 0) { /* alone, in pieces */
-            r = journal_file_flush(op, 0);
-            if (r == KV_OK)
-                continue;
-            return r;
-        }
-        log->used += bytes;
-        log->count++;
-        return bytes > KV_IMAGE_LARGE ? journal_file_pieces(op) : KV_OK;
-    }
-}
+/* ---- a round: what it says ---------------------------------------------------------------- */
 
 static void prefetch(struct kv_handle *h, uint32_t from) {
     struct kv_log *log = h->log;
@@ -271,28 +186,31 @@ static void prefetch(struct kv_handle *h, uint32_t from) {
     }
 }
 
-static kv_status append_all(struct kv_op *op, bool wipe) {
+static kv_status append_marked(struct kv_op *op, uint64_t wall) {
     struct kv_handle *h = op->h;
     struct kv_log *log = h->log;
-    uint64_t *marks = marks_of(h), wall = image_wall();
-    kv_status r = journal_file_room(log, KV_IMAGE_BLOCK);
-    if (r == KV_OK && wipe) {
-        (void)entry_head(log, KV_MARK_WIPE, 0);
-        log->used += KV_ENTRY_HEAD;
-        log->count++;
-    }
+    uint64_t *marks = marks_of(h);
+    kv_status r = KV_OK;
     for (uint32_t i = 0; r == KV_OK && i < log->listed; i++) {
         if (i % KV_AHEAD == 0)
             prefetch(h, i);
         uint64_t mark = kv_load_rlx(&marks[log->list[i] & ~KV_UNLED]);
-        r = append_class(op, mark & ~KV_MARK_BITS, wall);
+        r = journal_entry_class(op, mark & ~KV_MARK_BITS, wall);
         if (r == KV_CORRUPT) { /* damaged: it stays dirty, the others go on */
             log->list[i] |= KV_UNLED;
             r = KV_OK;
         }
-        if (r == KV_OK && log->used >= KV_IMAGE_BLOCK)
-            r = journal_file_flush(op, 0);
     }
+    return r;
+}
+
+/* Who says everything says what is marked, too. */
+static kv_status append_all(struct kv_op *op, bool wipe) {
+    struct kv_log *log = op->h->log;
+    uint64_t wall = image_wall();
+    kv_status r = journal_file_room(log, KV_IMAGE_BLOCK);
+    if (r == KV_OK)
+        r = wipe ? journal_entry_whole(op, wall) : append_marked(op, wall);
     if (r == KV_OK && (log->count > 0 || log->written))
         r = journal_file_flush(op, KV_BLOCK_ROUND_END);
     return r;
@@ -322,6 +240,19 @@ static kv_status still_named(struct kv_op *op) {
     return KV_PERSIST;
 }
 
+/* What is owed by this round. A clear that ends from here on wishes anew: this round may have said
+ * already what is gone by then. */
+static uint32_t take_due(struct kv_journal *j) {
+    uint32_t due = load_seq(&j->due);
+    if (due & KV_DUE_WIPE) {
+        (void)or_seq(&j->due, (uint32_t)KV_DUE_WIPING);
+        FAULT(journal_wish_kept);
+        due = and_seq(&j->due, ~(uint32_t)KV_DUE_WIPE) & ~(uint32_t)KV_DUE_WIPE;
+        FAULT(journal_wish_taken);
+    }
+    return due;
+}
+
 /* The lists are made: write, make it last, let go. */
 static kv_status write_round(struct kv_op *op, bool sync, struct kv_round *round) {
     struct kv_handle *h = op->h;
@@ -329,13 +260,12 @@ static kv_status write_round(struct kv_op *op, bool sync, struct kv_round *round
     struct kv_log *log = h->log;
     uint64_t from = log->end;
     log->used = 0;
-    log->count = 0;
+    log->count = log->entries = 0;
     log->written = false;
-    /* After the claim: what a clear kept is of this round or a later one. */
-    uint32_t due = load_seq(&j->due);
-    kv_status r = append_all(op, (due & KV_DUE_WIPE) != 0);
+    uint32_t due = take_due(j);
+    kv_status r = append_all(op, (due & KV_DUE_WIPING) != 0);
     if (r == KV_OK)
-        *round = (struct kv_round){log->listed, log->end - from};
+        *round = (struct kv_round){log->entries, log->end - from};
     bool appended = r == KV_OK, always = (h->options & KV_OPT_ALWAYS) != 0;
     if (r == KV_OK && sync && (log->end != from || !always)) /* always: what was before is there */
         r = journal_file_sync(op);
@@ -348,6 +278,7 @@ static kv_status write_round(struct kv_op *op, bool sync, struct kv_round *round
     FAULT(journal_counted);
     if (r == KV_OK)
         (void)kv_and_rel(&j->due, ~due);
+    FAULT(journal_due_met);
     release(h, r == KV_OK);
     if (log->room > 4 * KV_IMAGE_BLOCK) { /* a large value went by */
         free(log->bytes);
@@ -391,7 +322,7 @@ static kv_status round_locked(struct kv_op *op, bool sync, struct kv_round *roun
     return r;
 }
 
-kv_status journal_round(struct kv_op *op, bool sync, struct kv_round *round) {
+static kv_status lead(struct kv_op *op, bool sync, struct kv_round *round) {
     kv_status r = lead_lock(op);
     if (r != KV_OK)
         return r;
@@ -399,6 +330,11 @@ kv_status journal_round(struct kv_op *op, bool sync, struct kv_round *round) {
                                                              : round_locked(op, sync, round);
     lead_unlock(op->h);
     return r;
+}
+
+kv_status journal_round(struct kv_op *op, bool sync, struct kv_round *round) {
+    struct kv_note *note = note_begin(op, KV_NOTED_ROUND, NULL, 0);
+    return note_end(op, note, lead(op, sync, round));
 }
 
 /* ---- waiting ------------------------------------------------------------------------------ */
@@ -411,10 +347,13 @@ static kv_status nap(struct kv_op *op, uint32_t seen, bool failing) {
         op->leave(op);
     (void)kv_add_rlx(&j->wanted, 1u);
     kv_wake(&j->wanted, 1);
+    struct kv_waiting w;
+    note_wait(op, KV_AWAITED_JOURNAL, owner, &w);
     enum kv_wait_result r = kv_wait(low_half(&j->done), seen, failing ? KV_REST_NS : KV_NAP_NS);
     if (r == KV_TIMED_OUT && owner != 0 && !row_alive(op->h, owner))
         op->dead = owner; /* its fold gives the lock back, and so does who leads next */
-    return r == KV_INTERRUPTED && op->h->interruptible ? KV_INTR : KV_OK;
+    bool signal = r == KV_INTERRUPTED && op->h->interruptible;
+    return note_waited(op, &w, signal ? KV_INTR : KV_OK);
 }
 
 static bool may_lead(const struct kv_handle *h) { return h->log != NULL; }
@@ -535,6 +474,9 @@ static kv_status heal(struct kv_op *op, uint64_t generation) {
         kv_status r = journal_file_make(op, generation + 1, KV_PREVIOUS_ALONE);
         if (r != KV_OK)
             return r;
+        /* Its snapshot holds nothing that a clear has to take back. */
+        (void)kv_and_rel(&j->due, ~(uint32_t)(KV_DUE_WIPE | KV_DUE_WIPING));
+        FAULT(journal_unwished);
         kv_store_rel(&j->broken, KV_UNSAVED);
         FAULT(journal_healing);
     }

@@ -19,7 +19,7 @@
 #define KV_MARK_FLIGHT (1ULL << 21) /* a round has claimed it; clear: dirty */
 #define KV_MARK_BITS   (KV_MARK_SET | KV_MARK_FLIGHT)
 
-#define KV_MARK_WIPE KV_MARK_BITS /* the class of an entry that empties the store */
+#define KV_MARK_WIPE KV_MARK_BITS /* the class of an entry that says: nothing exists */
 
 kv_status journal_mark_dirty(struct kv_op *op, uint64_t hash);
 /* The key of this hash is about to change; its stripe is locked. KV_OK; KV_UNMARKED: unlock, make
@@ -29,8 +29,8 @@ static inline kv_status journal_mark(struct kv_op *op, uint64_t hash) {
         return KV_OK;
     return journal_mark_dirty(op, hash);
 }
-/* A clear begins: the next round empties what is on disk, before what it has to say. Items that
- * were evicted are no more in memory to be marked, and would come back. */
+/* A clear has removed everything it found: the next round wipes, and says all that is there. Items
+ * that were evicted were no more in memory to be marked, and would come back. */
 void journal_wipe(struct kv_op *op);
 /* After KV_UNMARKED, no lock held. KV_OK: try again; KV_INTR; KV_PERSIST: not before the time limit
  * (a journal that need not be waited for is broken instead). */

@@ -31,8 +31,9 @@ struct kv_log {
     bool written;         /* this round has blocks already */
     unsigned char *bytes; /* entries of the block to come */
     size_t used, room;
-    uint32_t count; /* entries in it */
-    uint32_t *list; /* marks of this round, by stripe; the upper half is for sorting */
+    uint32_t count;   /* entries in it */
+    uint32_t entries; /* of this round */
+    uint32_t *list;   /* marks of this round, by stripe; the upper half is for sorting */
     uint32_t listed;
 };
 

@@ -106,10 +106,11 @@ struct kv_header {
     uint32_t ghost;       /* lines of the ghost in use, a power of two; 0 = none */
     uint32_t daemon;      /* for messages: the attachment that was the daemon last */
     uint32_t ahead;       /* 0: enough is free; 1: clean ahead; head + 2 of the page begun with */
-    /* line 2: birth stamps of pages: base pages opened before; samples put down */
+    /* line 2: birth stamps of pages: base pages opened before; samples put down; time of notes */
     uint64_t next_birth;
     uint64_t next_sample;
-    uint64_t _pad2[6];
+    uint64_t tick_ns; /* CLOCK_MONOTONIC when somebody last looked at a clock for a note */
+    uint64_t _pad2[5];
     /* line 3: the journal, where there is one; generation and bytes only under its lock */
     struct kv_journal {
         uint32_t lock;      /* lock word: who leads a round */
@@ -140,8 +141,9 @@ struct kv_header {
                     64 * KV_APPENDERS) /
                    8];
 };
-/* A leader died: its words in flight are to be logged again. A clear began: empty what is there. */
-enum { KV_DUE_ALL = 1, KV_DUE_WIPE = 2 };
+/* A leader died: its words in flight are to be logged again. A clear has ended: say what is there,
+ * and that nothing else is. A round has taken that wish, and does not count yet. */
+enum { KV_DUE_ALL = 1, KV_DUE_WIPE = 2, KV_DUE_WIPING = 4 };
 static_assert(sizeof(struct kv_header) == KV_HEADER_BYTES, "header is one page");
 static_assert(offsetof(struct kv_header, size) == 64, "live fields start on line 1");
 static_assert(offsetof(struct kv_header, next_birth) == 128, "birth stamps on line 2");
@@ -184,10 +186,10 @@ struct kv_note {
     uint8_t what;   /* enum kv_noted */
     uint8_t ended;  /* 1 + the status it ended with; 0 = it has not */
     uint16_t len;   /* of the key */
-    uint64_t at_ms; /* CLOCK_MONOTONIC, coarse: when it began */
+    uint64_t at_ns; /* CLOCK_MONOTONIC: it did not begin before; see tick_ns */
     uint32_t place; /* what it waited for last: the lock word's offset, or enum kv_awaited; 0 = it
                        did not wait */
-    uint32_t owner; /* who had that: a number, 0 = not known */
+    uint32_t owner; /* this and the next only if it waited. Who had that: a number, 0 = not known */
     uint32_t waited_us; /* in all, as far as its waits have ended; stays at its highest */
     unsigned char key[KV_NOTE_KEY]; /* as far as there is room */
 };
@@ -254,7 +256,7 @@ struct kv_death {
     uint32_t locks;  /* it held so many ... */
     uint32_t lock[KV_DEATH_LOCKS]; /* ... the first of them: offsets of lock words */
     uint32_t reservations, pins;   /* in use */
-    uint64_t clock_ms;             /* CLOCK_MONOTONIC when it was found */
+    uint64_t clock_ns;             /* CLOCK_MONOTONIC when it was found */
     uint64_t _pad[4];
     struct kv_note note[KV_NOTES];
 };

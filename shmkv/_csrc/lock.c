@@ -213,8 +213,10 @@ kv_status row_attach(struct kv_op *op, kv_fold_row *fold) {
         own->row[own->rows].number = n;
         own->row[own->rows].row = r;
         own->row[own->rows].pins = 0;
-        if (own->rows == 0)
+        if (own->rows == 0) {
             own->number = n;
+            own->notes = row->note;
+        }
         kv_store_rel(&own->rows, own->rows + 1);
         return KV_OK;
     }
@@ -232,6 +234,7 @@ void row_release_all(struct kv_handle *h) {
         row_unclaim(h, own->row[i].row);
         FAULT(row_unclaimed);
     }
+    own->notes = NULL;
     own->rows = 0;
     own->attached = 0;
 }
@@ -292,13 +295,23 @@ static kv_status wait_round(struct kv_op *op, uint32_t *word, uint64_t *limit, b
     return KV_AGAIN;
 }
 
+uint64_t note_clock(struct kv_header *head) {
+    uint64_t now = kv_clock_read(CLOCK_MONOTONIC_COARSE, 1000000000u);
+    uint64_t was = kv_load_rlx(&head->tick_ns);
+    if (now - was >= KV_NOTE_TICK_NS) /* rarely: all read that line. Or it is damaged */
+        kv_store_rlx(&head->tick_ns, now);
+    return now;
+}
+
 void note_wait(struct kv_op *op, uint32_t place, uint32_t owner, struct kv_waiting *w) {
     w->made = note_begin(op, KV_NOTED_WAIT, NULL, 0);
     w->since_ns = kv_clock_ns();
     if (op->note == NULL)
         return;
+    if (kv_load_rlx(&op->note->place) == 0)
+        kv_store_rlx(&op->note->waited_us, 0u);
     kv_store_rlx(&op->note->owner, owner);
-    kv_store_rlx(&op->note->place, place);
+    kv_store_rel(&op->note->place, place); /* release: only now the others count */
 }
 
 kv_status note_waited(struct kv_op *op, const struct kv_waiting *w, kv_status s) {

@@ -284,6 +284,7 @@ PyObject *disk_saved(struct py_store *, PyObject *);
 PyObject *disk_write_out(PyObject *, PyObject *);
 PyObject *look_rows(struct py_store *, PyObject *);
 PyObject *look_memory(struct py_store *, PyObject *);
+PyObject *watch_noting(struct py_store *, PyObject *);
 PyObject *watch_sampling(struct py_store *, PyObject *);
 PyObject *watch_samples(struct py_store *, PyObject *);
 PyObject *watch_board_room(struct py_store *, PyObject *);

@@ -486,6 +486,8 @@ static PyMethodDef store_methods[] = {
      "_rows($self, /)\n--\n\n(row, number, pid, start, namespace, wall ms, alive, counters)."},
     {"_memory", PY_METHOD(look_memory), METH_NOARGS,
      "_memory($self, /)\n--\n\n(queue, state, bytes, filled, garbage) of pages, summed."},
+    {"_noting", PY_METHOD(watch_noting), METH_O,
+     "_noting($self, on, /)\n--\n\nDoes this attachment note what it does? Benchmarks only."},
     {"_sampling", PY_METHOD(watch_sampling), METH_O,
      "_sampling($self, below, /)\n--\n\nSample keys whose hash has a low half below this."},
     {"_samples", PY_METHOD(watch_samples), METH_NOARGS,

@@ -1,5 +1,5 @@
 /* py_watch.c: the daemon's eyes and the board it writes on: _sampling, _samples, _board_room,
- * _board_read, _board_write. */
+ * _board_read, _board_write; and _noting, for the benchmark of what notes cost. */
 #include "py_glue.h"
 #include "store_watch.h"
 
@@ -65,5 +65,18 @@ PyObject *watch_board_write(struct py_store *self, PyObject *args) {
         return PyErr_Format(PyExc_ValueError, "%zd bytes: the board has room for 1 to %u", len,
                             (unsigned)room);
     store_board_write(p.op.h, data, (uint32_t)len);
+    Py_RETURN_NONE;
+}
+
+PyObject *watch_noting(struct py_store *self, PyObject *o) {
+    struct py_op p;
+    int on = PyObject_IsTrue(o);
+    if (on < 0 || !op_begin_write(&p, self))
+        return NULL;
+    kv_status s = store_enter(&p.op); /* a row, if it has none yet */
+    if (s != KV_OK)
+        return op_fail(&p, s);
+    store_leave(&p.op);
+    p.op.h->own->notes = on ? kv_row_own(p.op.h)->note : NULL;
     Py_RETURN_NONE;
 }

@@ -123,21 +123,11 @@ kv_status store_clear(struct kv_op *op, struct kv_clear *clear);
  * of 4096, or beyond max_size. KV_MISMATCH: it has more, and never shrinks. */
 kv_status store_resize(struct kv_op *op, uint64_t size);
 
-struct kv_cursor {
-    uint32_t stripe, dir, bucket;
-    uint32_t
-        word; /* directory word when `bucket` was counted; another one starts the segment again */
-};
 /* Shows the keys of the next bucket (0-12 of them, expired ones left out); zeroed cursor = from the
  * start. KV_MISS: the end. Keys present throughout are shown at least once. */
 typedef bool kv_show(void *arg, const void *key, uint32_t len, bool is_str,
                      const struct kv_meta *meta);
 kv_status store_scan(struct kv_op *op, struct kv_cursor *cursor, kv_show *show, void *arg);
-
-/* Where the cursor stands now; restarts the segment if it was replaced. KV_MISS: at the end. Then
- * the next bucket. */
-kv_status cursor_bucket(struct kv_handle *h, struct kv_cursor *c, struct kv_bucket **b);
-void cursor_next(struct kv_handle *h, struct kv_cursor *c);
 
 /* ---- store_image.c: to disk and back ------------------------------------------------------ */
 

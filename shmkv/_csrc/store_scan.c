@@ -61,8 +61,6 @@ static kv_status clear_stripe(struct kv_op *op, uint32_t s, uint32_t began) {
 
 static kv_status clear_rest(struct kv_op *op, struct kv_clear *clear) {
     struct kv_handle *h = op->h;
-    if (clear->begun == 0)
-        journal_wipe(op);
     for (; clear->begun < h->g.stripes; clear->begun++) {
         kv_status r =
             table_lock(op, clear->begun); /* an item that can be seen has its version raised */
@@ -76,6 +74,7 @@ static kv_status clear_rest(struct kv_op *op, struct kv_clear *clear) {
         if (r != KV_OK)
             return r;
     }
+    journal_wipe(op); /* not before: memory would still hold what a wipe takes from the disk */
     return KV_OK;
 }
 
@@ -141,32 +140,6 @@ static bool batch_grow(struct batch *batch, size_t room) {
     batch->bytes = p;
     batch->room = room;
     return true;
-}
-
-kv_status cursor_bucket(struct kv_handle *h, struct kv_cursor *c, struct kv_bucket **b) {
-    if (c->stripe >= h->g.stripes)
-        return KV_MISS;
-    uint32_t word = kv_load_acq(&directory_at(h, c->stripe)[c->dir & ((1u << h->g.dir_bits) - 1)]);
-    if (!arena_segment_ok(h, kv_dir_segment(word)) || kv_dir_depth(word) > h->g.dir_bits)
-        return KV_CORRUPT;
-    if (word != c->word)
-        c->bucket = 0;
-    c->word = word;
-    *b = arena_segment(h, kv_dir_segment(word)) + c->bucket % KV_BUCKETS;
-    return KV_OK;
-}
-
-void cursor_next(struct kv_handle *h, struct kv_cursor *c) {
-    if (++c->bucket < KV_BUCKETS)
-        return;
-    uint32_t span = 1u << (h->g.dir_bits - kv_dir_depth(c->word));
-    c->bucket = 0;
-    c->word = 0;
-    c->dir = (c->dir & ~(span - 1)) + span;
-    if (c->dir < 1u << h->g.dir_bits)
-        return;
-    c->dir = 0;
-    c->stripe++;
 }
 
 /* One bucket, validated. After many failures under the lock, with a buffer for the longest keys. */

@@ -79,6 +79,8 @@ static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_key *k
     kv_status r = arena_append(op, appender, 0, it, deadline_ms, place);
     for (uint32_t round = 0; r == KV_NOPAGE; round++) {
         r = op->tidied ? evict_make_room(op, kv_item_bytes(it)) : evict_tidy(op);
+        if (r == KV_FULL && h->g.mains == 0)
+            r = work_expired(op);
         if (r == KV_OK && round >= KV_PATIENT_ROUNDS && lock_pass_deadline(op))
             r = KV_BUSY; /* others take what we gain */
         if (r == KV_OK)

@@ -160,6 +160,34 @@ kv_status table_find_class(struct kv_handle *h, uint32_t s, uint64_t hash, uint6
     return KV_OK;
 }
 
+/* ---- walking ------------------------------------------------------------------------------ */
+
+kv_status cursor_bucket(struct kv_handle *h, struct kv_cursor *c, struct kv_bucket **b) {
+    if (c->stripe >= h->g.stripes)
+        return KV_MISS;
+    uint32_t word = kv_load_acq(&directory_at(h, c->stripe)[c->dir & ((1u << h->g.dir_bits) - 1)]);
+    if (!arena_segment_ok(h, kv_dir_segment(word)) || kv_dir_depth(word) > h->g.dir_bits)
+        return KV_CORRUPT;
+    if (word != c->word)
+        c->bucket = 0;
+    c->word = word;
+    *b = arena_segment(h, kv_dir_segment(word)) + c->bucket % KV_BUCKETS;
+    return KV_OK;
+}
+
+void cursor_next(struct kv_handle *h, struct kv_cursor *c) {
+    if (++c->bucket < KV_BUCKETS)
+        return;
+    uint32_t span = 1u << (h->g.dir_bits - kv_dir_depth(c->word));
+    c->bucket = 0;
+    c->word = 0;
+    c->dir = (c->dir & ~(span - 1)) + span;
+    if (c->dir < 1u << h->g.dir_bits)
+        return;
+    c->dir = 0;
+    c->stripe++;
+}
+
 /* ---- change ------------------------------------------------------------------------------- */
 
 kv_status table_lock(struct kv_op *op, uint32_t s) {

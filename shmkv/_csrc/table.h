@@ -63,6 +63,18 @@ kv_status table_find_ref(struct kv_handle *h, uint32_t s, uint64_t hash, kv_ref 
 kv_status table_find_class(struct kv_handle *h, uint32_t s, uint64_t hash, uint64_t ignore,
                            struct kv_slot *slots, uint32_t most, uint32_t *n);
 
+/* A walk through all buckets, zeroed at first. Who holds no lock looks again when the version of
+ * the stripe has changed. An item that is there throughout is met at least once. */
+struct kv_cursor {
+    uint32_t stripe, dir, bucket;
+    uint32_t
+        word; /* directory word when `bucket` was counted; another one starts the segment again */
+};
+/* Where the cursor stands now; restarts the segment if it was replaced. KV_MISS: at the end. Then
+ * the next bucket. */
+kv_status cursor_bucket(struct kv_handle *h, struct kv_cursor *c, struct kv_bucket **b);
+void cursor_next(struct kv_handle *h, struct kv_cursor *c);
+
 /* Lock a stripe and repair it if its owner died. KV_OK, KV_BUSY, KV_INTR, KV_CORRUPT. */
 kv_status table_lock(struct kv_op *op, uint32_t s);
 static inline void table_unlock(struct kv_handle *h, uint32_t s) {

@@ -312,3 +312,36 @@ kv_status work_ahead(struct kv_op *op, uint64_t budget_ns, struct kv_done *done)
     struct kv_note *note = note_begin(op, KV_NOTED_WORK, NULL, 0);
     return note_end(op, note, turn(op, budget_ns, done));
 }
+
+/* ---- full --------------------------------------------------------------------------------- */
+
+static kv_status expire_all(struct episode *ep, struct work *w, struct kv_done *done) {
+    kv_status r = KV_OK;
+    for (uint32_t k = 0; k < KV_LEVELS && r == KV_OK && done->freed == 0 && !done->more; k += 4) {
+        w->cursor = 0;
+        w->level = k;
+        r = expire_round(ep, w, ep->op->deadline_ns, done);
+    }
+    w->cursor = w->level = 0;
+    memset(w->left, 0, sizeof w->left);
+    w->mortal = 0;
+    return r;
+}
+
+kv_status work_expired(struct kv_op *op) {
+    struct kv_handle *h = op->h;
+    struct kv_done done = {0};
+    struct episode ep;
+    (void)lock_pass_deadline(op); /* the clock starts here, at the latest */
+    if (kv_or_acq(&h->own->working, 1u) != 0)
+        return lock_idle(op); /* another thread is at it */
+    kv_status r = work_of(h) == NULL ? KV_NOMEM : evict_begin(&ep, op, 0, true);
+    if (r == KV_OK) {
+        r = expire_all(&ep, work_of(h), &done);
+        evict_close(&ep);
+    }
+    (void)kv_and_rel(&h->own->working, 0u);
+    if (r == KV_OK && done.freed == 0)
+        r = done.more ? KV_BUSY : KV_FULL;
+    return r;
+}

@@ -61,6 +61,7 @@ class Header:
     next_birth: int
     sampled: int  # keys whose hash has a low half below this are sampled
     next_sample: int
+    tick_ns: int  # CLOCK_MONOTONIC of notes
     deaths: int  # recorded ever
     journal: Journal
     wait: tuple[int, ...]
@@ -75,7 +76,7 @@ class Note(NamedTuple):
     what: int  # layout.NOTED
     ended: int  # 1 + the status; 0 = it has not
     len: int  # of the key
-    at_ms: int  # CLOCK_MONOTONIC
+    at_ns: int  # CLOCK_MONOTONIC: it did not begin before
     place: int  # of the lock word it waited for last; below HEADER_BYTES also layout.AWAITED
     owner: int  # the attachment that had it; 0 = not known
     waited_us: int
@@ -97,7 +98,7 @@ class Death:
     lock: tuple[int, ...]  # offsets of the first of them
     reservations: int
     pins: int
-    clock_ms: int  # CLOCK_MONOTONIC at found_ms
+    clock_ns: int  # CLOCK_MONOTONIC at found_ms
     note: tuple[Note, ...]  # the oldest first
 
 

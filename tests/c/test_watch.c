@@ -58,7 +58,7 @@ static void test_notes(void) {
     const struct kv_note *note = last_note(row_of(h)->note);
     CHECK(note != NULL && note->what == KV_NOTED_SET && note->ended == 1 + KV_OK);
     CHECK(note->len == 5 && memcmp(note->key, "a key", 5) == 0);
-    CHECK(note->at_ms <= kv_clock_ns() / 1000000 && note->place == 0);
+    CHECK(note->at_ns <= kv_clock_ns() && note->place == 0);
     CHECK(drop(h, "no such key") == KV_MISS);
     note = last_note(row_of(h)->note);
     CHECK(note->what == KV_NOTED_DELETE && note->ended == 1 + KV_MISS);
@@ -137,7 +137,7 @@ static void test_deaths(void) {
     CHECK(d->finder == kv_number(h) && d->found_ms >= d->attached_ms);
     const struct kv_note *note = last_note(d->note);
     CHECK(note->what == KV_NOTED_DELETE && note->ended == 0);
-    CHECK(memcmp(note->key, "unfinished", 10) == 0 && note->at_ms <= d->clock_ms);
+    CHECK(memcmp(note->key, "unfinished", 10) == 0 && note->at_ns <= d->clock_ns);
     CHECK(kv_header_of(h)->deaths == 1);
     store_detach(h);
 }

@@ -27,7 +27,7 @@ import shmkv
 from tests import journal_files
 from tests.crash.children import Child, Hang
 from tests.crash.journal_stage import JournalStage
-from tests.crash.judge import ABSENT, Expectation, Item, Judge, everything, same
+from tests.crash.judge import ABSENT, Expectation, Item, Judge, everything, read, same
 from tests.crash.scene import Verdict, patient
 from tests.crash.stage import Action, counts
 
@@ -37,6 +37,7 @@ class Step(NamedTuple):
 
     act: Action
     after: dict[bytes, list[Item]]
+    clears: bool = False
 
 
 @dataclass
@@ -55,6 +56,7 @@ class JournalPlay:
     timeout: float = 5.0  # the child's, if it does not lead
     saved: bool = False  # what comes back is a save and the journals after it
     begun: bool = True  # the journal has its first file already
+    lost: dict[bytes, Item] = field(default_factory=dict)  # on disk only, until a clear returns
     spoil: Callable[[JournalPlay, Any], None] = lambda play, survivor: None
     beside: Callable[[Any, Child], None] = lambda survivor, child: None
     deaths: int = 1
@@ -95,6 +97,10 @@ class JournalPlay:
         for step in self.steps[:done]:
             before |= {key: items[-1] for key, items in step.after.items()}
         return Expectation(before, dict(self.steps[done].after) if done < len(self.steps) else {})
+
+    def may_return(self, done: int) -> dict[bytes, Item]:
+        """What memory does not have, and the disk may, when so many steps have returned."""
+        return {} if any(step.clears for step in self.steps[:done]) else self.lost
 
     def run(self, point: int, response: str) -> Verdict:
         """One death; when only the time was exceeded, more than one."""
@@ -150,10 +156,18 @@ RESPONSES: dict[str, Response] = {
 # --- one death ------------------------------------------------------------------------------------
 
 
+def _leave_out(may_return: dict[bytes, Item], again: Any) -> None:
+    """Of what came back, what may."""
+    for key, item in may_return.items():
+        if same(read(again, key), item):
+            again.delete(key)
+
+
 def _on_disk(play: JournalPlay, judge: Judge, done: int) -> None:
     """The files hold what had returned, without anybody's help."""
     with play.stage.again() as store:
         journal_files.replay(play.stage.folder, store)
+        _leave_out(play.may_return(done), store)
         wanted, found = play.expect(done), everything(store)
         for key in wanted.before.keys() | wanted.after.keys() | found.keys():
             item = found.get(key, ABSENT)
@@ -161,7 +175,9 @@ def _on_disk(play: JournalPlay, judge: Judge, done: int) -> None:
                 judge.say(f"on disk at the death, {done} steps done: {key!r} = {str(item)[:80]}")
 
 
-def _comes_back(play: JournalPlay, judge: Judge, snapshot: Any, when: str) -> None:
+def _comes_back(
+    play: JournalPlay, judge: Judge, snapshot: Any, may_return: dict[bytes, Item], when: str
+) -> None:
     """What a sync has written is what there is."""
     store = judge.store
     judge.timed("sync", store._journal_sync)
@@ -174,6 +190,7 @@ def _comes_back(play: JournalPlay, judge: Judge, snapshot: Any, when: str) -> No
         except (journal_files.Broken, ValueError) as error:
             judge.say(f"{when}: {error}")
             return
+        _leave_out(may_return, again)
         for text in journal_files.differences(store, again):
             judge.say(f"{when}: {text}")
 
@@ -186,11 +203,12 @@ def _judge(play: JournalPlay, judge: Judge, done: int, response: str) -> None:
         RESPONSES[response](play, judge, done)
     judge.look_at_all(False)
     snapshot = journal_files.save(store) if play.saved else None
-    _comes_back(play, judge, snapshot, "after the death")
+    may_return = play.may_return(len(play.steps) if response == "again" else done)
+    _comes_back(play, judge, snapshot, may_return, "after the death")
     judge.check("after the death")
     judge.work(play.near)
     judge.memory()
-    _comes_back(play, judge, snapshot, "after more work")
+    _comes_back(play, judge, snapshot, may_return, "after more work")
     left = stage.rows_left(store._number())
     if left:
         judge.say(f"rows {left} still hold something")

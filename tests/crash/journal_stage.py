@@ -2,7 +2,8 @@
 
 Owns `JournalStage`: a Stage whose attachments may lead rounds, whose image includes the files of
 its directory, and whose `again()` is an empty store with the same seed, to be filled from them.
-Items never leave it but by deletes, so that what comes back is to be equal to what there is.
+Items never leave it but by deletes, so that what comes back is to be equal to what there is; with
+`evict`, what `lose` has lost, and nothing else: there is room for the rest.
 
 The directory lies in memory: a kill leaves the same bytes there, and `fdatasync` costs nothing.
 Promises: `close()` unlinks both stores and removes the directory whatever happened.
@@ -20,9 +21,11 @@ from typing import Any
 
 import shmkv
 from tests import journal_files
-from tests.crash.stage import LOCK_TIMEOUT_S, MIB, Stage
+from tests.crash.stage import LOCK_TIMEOUT_S, MIB, Stage, value
 
-BROKEN_AT, LOOKED_AT, SYNCED_AT = 200, 240, 248  # in the segment's header
+BROKEN_AT, DUE_AT, LOOKED_AT, SYNCED_AT = 200, 204, 240, 248  # in the segment's header
+WIPE = 2  # at DUE_AT: a clear has ended
+ROOM = 60_000  # bytes of what others are evicted for
 _numbers = itertools.count(1)
 
 
@@ -30,7 +33,13 @@ class JournalStage(Stage):
     """One segment, one directory."""
 
     def __init__(
-        self, mode: str, *, size: int = 2 * MIB, seed: int = 1, begun: bool = True
+        self,
+        mode: str,
+        *,
+        size: int = 2 * MIB,
+        seed: int = 1,
+        begun: bool = True,
+        evict: bool = False,
     ) -> None:
         self.name = f"t{os.getpid()}-crash-journal-{next(_numbers)}"
         self.path = Path(f"/dev/shm/shmkv.{os.getuid()}.{self.name}")
@@ -42,13 +51,14 @@ class JournalStage(Stage):
         self._again = f"{self.name}-again"
         self._empty = Path(f"/dev/shm/shmkv.{os.getuid()}.{self._again}")
         self.folder.mkdir(mode=0o700)
-        options = journal_files.MODES[mode]
+        options = journal_files.MODES[mode] | (journal_files.EVICT if evict else 0)
         with journal_files.make_store(self.name, options, size=size, seed=seed) as store:
             self.geometry: dict[str, int] = dict(store._geometry())
             journal_files.lead(store, self.folder)
             if begun:
                 store._journal_begin(journal_files.FIRST, journal_files.NONE)
-        journal_files.make_store(self._again, 0, size=size, seed=seed).close()
+        room = 2 * size if evict else size  # for what is on disk only
+        journal_files.make_store(self._again, 0, size=room, seed=seed).close()
         self._nothing = self._empty.read_bytes()
 
     def open(self, *, leads: bool = True, **options: Any) -> Any:
@@ -93,7 +103,23 @@ class JournalStage(Stage):
         """One of these fields; nobody is attached."""
         with self.path.open("r+b") as file:
             file.seek(at)
-            file.write(number.to_bytes(4 if at == BROKEN_AT else 8, "little"))
+            file.write(number.to_bytes(4 if at in (BROKEN_AT, DUE_AT) else 8, "little"))
+
+    def lose(self, keys: dict[bytes, Any]) -> None:
+        """Store these, let others take their room, and remove the others: they are on disk only."""
+        with self.open() as store:
+            for key, what in keys.items():
+                store.set(key, what)
+            store._journal_sync()
+            for i in itertools.count():
+                store.set(f"room{i}", value(b"room", i, ROOM))
+                if keys.keys().isdisjoint(store.scan()):
+                    break
+                assert i * ROOM < 4 * store.size, "room was made of something else"
+            assert store.stats().evictions >= len(keys)
+            for other in range(i + 1):
+                store.delete(f"room{other}")
+            store._journal_sync()
 
     # --- keys ------------------------------------------------------------------------------
 

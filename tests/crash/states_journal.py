@@ -13,7 +13,14 @@ from typing import Any
 
 from tests.crash.children import Child
 from tests.crash.journal_play import JournalPlay, Step
-from tests.crash.journal_stage import BROKEN_AT, LOOKED_AT, SYNCED_AT, JournalStage
+from tests.crash.journal_stage import (
+    BROKEN_AT,
+    DUE_AT,
+    LOOKED_AT,
+    SYNCED_AT,
+    WIPE,
+    JournalStage,
+)
 from tests.crash.judge import ABSENT, Item, now_s
 from tests.crash.stage import MIB, Action, value
 from tests.journal_files import MODES
@@ -54,7 +61,7 @@ def one(act: Action, **after: Any) -> Step:
 def _clear() -> Step:
     names = [TARGET, b"count", b"till", b"extent", *(b"kind%d" % i for i in range(9))]
     names += [b"bytes%03d" % i for i in range(10)]
-    return Step(lambda s: s.clear(), {name: [ABSENT] for name in names})
+    return Step(lambda s: s.clear(), {name: [ABSENT] for name in names}, clears=True)
 
 
 def _many() -> Step:
@@ -96,7 +103,8 @@ def operation(name: str, mode: str) -> Builder:
         stage = JournalStage(mode, seed=seed, size=(4 if name == "large" else 2) * MIB)
         near = furnish(stage)
         title = f"journal-{name}-{mode}"
-        steps = [Step(make().act, _near_too(make().after, near, name))]
+        step = make()
+        steps = [step._replace(after=_near_too(step.after, near, name))]
         return JournalPlay(stage, title, steps, near, repeatable=repeatable).prepare()
 
     return build
@@ -106,6 +114,43 @@ def _near_too(
     after: dict[bytes, list[Item]], near: tuple[bytes, ...], name: str
 ) -> dict[bytes, list[Item]]:
     return after | {key: [ABSENT] for key in near} if name == "clear" else after
+
+
+LOST = {b"lost%d" % i: Item(value(b"lost", i, 90 + i)) for i in range(3)}
+
+
+def _loser(mode: str, seed: int, size: int = 2 * MIB) -> tuple[JournalStage, tuple[bytes, ...]]:
+    """A store that may evict, and has: some items are on disk only."""
+    stage = JournalStage(mode, size=size, seed=seed, evict=True)
+    stage.lose({key: item.value for key, item in LOST.items()})
+    return stage, furnish(stage)
+
+
+def clearing(mode: str) -> Builder:
+    """A clear, of what is on disk only, too; and what is stored after it."""
+
+    def build(seed: int) -> JournalPlay:
+        stage, near = _loser(mode, seed)
+        step = _clear()
+        steps = [step._replace(after=_near_too(step.after, near, "clear"))]
+        steps += [OPERATIONS["set-new"][0](), OPERATIONS["set-many"][0]()]
+        return JournalPlay(stage, f"journal-wipe-{mode}", steps, near, lost=LOST).prepare()
+
+    return build
+
+
+def wiping(seed: int) -> JournalPlay:
+    """A leader after a clear; since that began, items were stored, most of them on disk already."""
+    stage, near = _loser("everysec", seed, 4 * MIB)
+    with stage.open() as store:
+        for i in range(4):
+            store.set(f"large{i}", b"%d" % i * LARGE)
+        store._journal_sync()
+        store.set("since", b"dirty")
+    _quiet(stage)
+    stage.poke(DUE_AT, WIPE)
+    steps = [Step(_sync, {})]
+    return JournalPlay(stage, "journal-wiping", steps, near, settled=False).prepare()
 
 
 def sequence(seed: int) -> JournalPlay:
@@ -253,7 +298,9 @@ def _next(store: Any) -> None:
 PLAYS: dict[str, Builder] = {
     f"journal-{name}-{mode}": operation(name, mode) for name in OPERATIONS for mode in MODES
 }
+PLAYS |= {f"journal-wipe-{mode}": clearing(mode) for mode in MODES}
 PLAYS |= {
+    "journal-wiping": wiping,
     "journal-sequence": sequence,
     "journal-following": following,
     "journal-round": leading("journal-round", _round),
@@ -284,6 +331,12 @@ RELAPSES: list[tuple[str, str, Action]] = [
     ("journal-next", "journal_created", _next),
     ("journal-next", "journal_placed", _sync),
     ("journal-heal", "journal_healed", _next),
+    ("journal-wiping", "journal_wish_kept", _sync),
+    ("journal-wiping", "journal_wish_taken", _sync),
+    ("journal-wiping", "journal_appended", _sync),
+    ("journal-wiping", "journal_walked", _next),
+    ("journal-wiping", "journal_counted", _round),
+    ("journal-wiping", "journal_due_met", _sync),
 ]
 # What else there may be to do after a first death, in the full form.
 ACTS: list[Action] = [_round, _sync, _next, _come]
