@@ -26,6 +26,7 @@ from shmkv.inspect.layout import CONFIG, HEADER, HEADER_BYTES
 from shmkv.store import Store
 
 AGAIN_S = 60.0  # after a failure
+QUIET_S = 60.0  # between writes of the board, while nothing happens
 KEPT_S = 86_400.0  # a curve, until there is a better one
 
 log = logging.getLogger("shmkv.daemon")
@@ -65,6 +66,8 @@ class Watcher:
         self._sampler: Sampler | None = None
         self._curve: Curve | None = None
         self._due = 0.0
+        self._written: Totals | None = None
+        self._written_at = 0.0
         self._rests_until = 0.0
         self._below = 0
 
@@ -84,7 +87,7 @@ class Watcher:
         if clock < self._rests_until or self._moments is None:
             return
         try:
-            self._due = clock
+            self._due, self._written = clock, None
             self._turn(now, clock)
             self._store._sampling(0)
         except Exception as error:  # noqa: BLE001 - it ends anyway
@@ -140,6 +143,9 @@ class Watcher:
             curve = self._sampler.curve(totals, now=now)
             if curve is not None and not (self._sampler.is_warming and self._is_current(curve)):
                 self._curve = curve
+        if totals == self._written and clock < self._written_at + QUIET_S:
+            return
+        self._written, self._written_at = totals, clock
         remembered = Remembered(self._moments.all(), self._curve)
         board = packed(remembered, self._store._board_room(), now)
         self._moments.halvings = max(self._moments.halvings, board.halvings)

@@ -104,24 +104,24 @@ def _pack_curve(curve: Curve | None) -> bytes:
 
 
 def _columns(moments: list[Moment]) -> list[list[int]]:
-    """Numbers of 64 bits, most of them small."""
-    columns: list[list[int]] = [[] for _ in range(FIELDS)]
-    end = 0
-    before: tuple[int, ...] = (0,) * (FIELDS - GAUGES)
-    for moment in moments:
-        start = max(end, _milliseconds(moment.start))
-        length = max(1, _milliseconds(moment.end) - start)
-        row = [start - end, length, *(min(count, WIDE) for count in moment.counts)]
-        row += [_signed_out(new - old) for new, old in zip(moment.gauges, before, strict=True)]
-        for column, number in zip(columns, row, strict=True):
-            column.append(number)
-        end = start + length
-        before = moment.gauges
-    return columns
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
+    """Numbers of 64 bits, most of them small. Whole columns at once: it is done all the time."""
+    if not moments:
+        return []
+    starts, seconds, *counts = zip(*moments, strict=True)
+    begins = [round(start * 1000) for start in starts]
+    ends = [round((start + long) * 1000) for start, long in zip(starts, seconds, strict=True)]
+    gaps = [max(0, begin - end) for begin, end in zip(begins, [0, *ends], strict=False)]
+    lengths = [max(1, end - begin) for begin, end in zip(begins, ends, strict=True)]
+    gauges = counts[GAUGES - 2 :]
+    return [
+        gaps,
+        lengths,
+        *([min(count, WIDE) for count in column] for column in counts[: GAUGES - 2]),
+        *(
+            [_signed_out(new - old) for new, old in zip(column, (0, *column), strict=False)]
+            for column in gauges
+        ),
+    ]
 
 
 def _signed_out(number: int) -> int:

@@ -11,7 +11,7 @@ import pytest
 import shmkv
 from shmkv import history
 from shmkv.daemon import watcher as watching
-from shmkv.daemon.watcher import AGAIN_S, Watcher
+from shmkv.daemon.watcher import AGAIN_S, QUIET_S, Watcher
 from shmkv.history.moments import FINE_S
 from shmkv.inspect.layout import HEADER, HEADER_BYTES
 from tests.stress.support import until
@@ -72,8 +72,18 @@ def test_it_writes_no_more_often_than_it_looks(listening: shmkv.Store) -> None:
     store, watcher = listening, Watcher(listening)
     watch(watcher, 0.0, 0.25, FINE_S - 0.1)
     assert history.read(store).moments == ()
+    use(store, rounds=1)
     watch(watcher, FINE_S, FINE_S + 0.25, 2 * FINE_S - 0.1)
+    store.set("k", 1)
     assert len(history.read(store).moments) == 1
+
+
+def test_while_nothing_happens_it_writes_once_a_minute(listening: shmkv.Store) -> None:
+    store, watcher = listening, Watcher(listening)
+    watch(watcher, *(FINE_S * turn for turn in range(7)))
+    assert len(history.read(store).moments) == 1
+    watch(watcher, FINE_S + QUIET_S)
+    assert len(history.read(store).moments) == 7
 
 
 def test_the_next_one_goes_on_with_what_is_there(listening: shmkv.Store) -> None:
