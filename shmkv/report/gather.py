@@ -109,7 +109,9 @@ def salvage(
     if chart is None:
         troubles.append("Its header tells of no store, so that pages and counts cannot be found")
     else:
-        troubles.append("Pages and counts are shown as they lie in the file, keys are not looked at")
+        troubles.append(
+            "Pages and counts are shown as they lie in the file, keys are not looked at"
+        )
     return Seen(
         found=found,
         when=when,

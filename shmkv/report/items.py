@@ -30,7 +30,7 @@ PREFIXES = 12
 SHARE_LEAST = 0.002  # of a prefix that is named
 DIVIDED = 0.4  # a prefix of more items than this share is looked into, as deep as
 DEPTH = 4
-PART = re.compile(rb"[^:/|#._\-]{0,64}[:/|#._\-]+")
+PART = re.compile(rb"[^:/|#._\-]{0,40}[:/|#._\-]+")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 SIZES = tuple(1 << bits for bits in (5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 24))
