@@ -66,7 +66,7 @@ class Bars(NamedTuple):
     title: str
     of: str
     rows: tuple[Bar, ...]
-    nothing: str
+    nothing: str = ""
 
 
 class PrefixRow(NamedTuple):
@@ -176,16 +176,17 @@ def of_items(items: Items) -> ItemsView:
     """Tables of a sample."""
     never = (items.never,) if items.never.items and items.deadlines else ()
     deadlines = _bars(items, items.deadlines, _time, never)
-    without = "No item has a deadline." if items.seen else "There are no items."
-    none = "There are no items."
+    size, age = "Size of key and value", "Age, since written or moved"
     return ItemsView(
         text=_sampled(items),
         whole=items.whole,
         tables=(
-            Bars("Size of key and value", "size", _bars(items, items.sizes, words.about), none),
-            Bars("Age, since written or moved", "age", _bars(items, items.ages, _time), none),
-            Bars("Time left to the deadline", "left", deadlines, without),
-        ),
+            Bars(size, "size", _bars(items, items.sizes, words.about)),
+            Bars(age, "age", _bars(items, items.ages, _time)),
+            Bars("Time left to the deadline", "left", deadlines, "No item has a deadline."),
+        )
+        if items.seen
+        else (),
         prefixes=tuple(_prefix(items, one) for one in items.prefixes),
         largest=tuple(map(_large, items.largest)),
     )

@@ -51,6 +51,8 @@ class Told(NamedTuple):
     text: str
     pictures: Sequence[Markup] = ()
     note: str = ""
+    command: str = ""
+    """To be typed, where nothing is known."""
 
 
 class Left(NamedTuple):
@@ -155,7 +157,11 @@ def _figures(seen: Seen, frame: Frame | None) -> list[Figure]:
     live, size = totals["bytes_live"], totals["size"]
     room = f"it may grow to {words.about(totals['max_size'])}"
     return [
-        Figure("Hit ratio", percent(frame.hit_ratio_total), f"of {plural(reads, 'read')}"),
+        Figure(
+            "Hit ratio",
+            percent(frame.hit_ratio_total),
+            f"of {plural(reads, 'read')}" if reads else "nothing was read yet",
+        ),
         Figure("Items", count(totals["items"]), f"{totals['items']:,} in the index"),
         Figure("Live bytes", words.about(live), f"{percent(live / size)} of {words.about(size)}"),
         Figure("Memory taken", words.about(totals["bytes_backed"]), room),
@@ -191,7 +197,7 @@ def plural(number: int, word: str) -> str:
 def _past(seen: Seen, zone: dt.tzinfo) -> Told:
     moments = [one for one in seen.past.moments if one.seconds > 0]
     if not moments:
-        return Told(_no_daemon(seen, "history"))
+        return _not_kept(seen, "history")
     last = moments[-1]
     span = _span(last.start + last.seconds - moments[0].start)
     hits, misses = sum(one.hits for one in moments), sum(one.misses for one in moments)
@@ -219,22 +225,20 @@ def _span(seconds: float) -> str:
     return words.ago(seconds).removesuffix(" ago")
 
 
-def _no_daemon(seen: Seen, what: str) -> str:
+def _not_kept(seen: Seen, what: str) -> Told:
     """Why there is no history or curve."""
     if seen.sample is None:
-        return UNREAD
+        return Told(UNREAD)
     if seen.sample.has_daemon:
-        return f"The daemon of this store has kept no {what} yet."
-    return (
-        f"Nobody has kept a {what}: a daemon does, from the moment it is started with"
-        f" shmkv daemon {seen.found.name}."
-    )
+        return Told(f"The daemon of this store has kept no {what} yet.")
+    text = f"No daemon has kept a {what}. One does from the moment it is started:"
+    return Told(text, command=f"shmkv daemon {seen.found.name}")
 
 
 def _what_if(seen: Seen, zone: dt.tzinfo) -> Told:
     curve = seen.past.curve
     if curve is None or not curve.points or seen.sample is None:
-        return Told(_no_daemon(seen, "curve of hit ratio over size"))
+        return _not_kept(seen, "curve of hit ratio over size")
     now: int = seen.sample.totals["size"]
     here = hit_ratio_at(curve, now)
     other = [

@@ -88,13 +88,8 @@ class Browser:
 
     def show(self, page: Path, *, width: int, dark: bool) -> list[str]:
         """Open a file as a screen of that width has it; what it asked for besides itself."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=HEIGHT,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
+        self._width = width
+        self._screen(HEIGHT)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self._events.clear()
@@ -109,6 +104,19 @@ class Browser:
             if event["method"] == "Network.requestWillBeSent"
         ]
         return [url for url in asked if url != page.as_uri()]
+
+    def whole(self) -> None:
+        """Make the screen as high as the page."""
+        self._screen(self.run("Math.ceil(document.documentElement.scrollHeight)"))
+
+    def _screen(self, height: int) -> None:
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=self._width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
 
     def run(self, script: str) -> Any:
         """The value of a script that is run in the page; the page's own policy binds it not."""
