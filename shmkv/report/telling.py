@@ -198,16 +198,20 @@ def _past(seen: Seen, zone: dt.tzinfo) -> Told:
     moments = [one for one in seen.past.moments if one.seconds > 0]
     if not moments:
         return _not_kept(seen, "history")
+    text = past_words(moments, zone)
+    return Told(text, charts.past(moments, zone, f"A chart of the past: {text}"))
+
+
+def past_words(moments: Sequence[Moment], zone: dt.tzinfo) -> str:
+    """The past in a sentence or two."""
     last = moments[-1]
     span = _span(last.start + last.seconds - moments[0].start)
     hits, misses = sum(one.hits for one in moments), sum(one.misses for one in moments)
     if not hits + misses:
-        text = f"Nothing was read in the {span} that the daemon remembers."
-    else:
-        ratio = percent(hits / (hits + misses))
-        text = f"{ratio} of {plural(hits + misses, 'read')} hit in the {span} that the daemon"
-        text += " remembers." + _lowest(moments, zone)
-    return Told(text, charts.past(moments, zone, f"A chart of the past: {text}"))
+        return f"Nothing was read in the {span} that the daemon remembers."
+    ratio = percent(hits / (hits + misses))
+    text = f"{ratio} of {plural(hits + misses, 'read')} hit in the {span} that the daemon"
+    return f"{text} remembers.{_lowest(moments, zone)}"
 
 
 def _lowest(moments: Sequence[Moment], zone: dt.tzinfo) -> str:
@@ -240,13 +244,7 @@ def _what_if(seen: Seen, zone: dt.tzinfo) -> Told:
     if curve is None or not curve.points or seen.sample is None:
         return _not_kept(seen, "curve of hit ratio over size")
     now: int = seen.sample.totals["size"]
-    here = hit_ratio_at(curve, now)
-    other = [
-        _other(curve, now, here, word, size)
-        for word, size in (("half", now // 2), ("twice", 2 * now))
-    ]
-    text = " ".join(one for one in other if one)
-    text = text or f"The curve does not reach half or twice the present {words.about(now)}."
+    text = what_if_words(curve, now)
     since, until = clock(curve.since, zone), clock(curve.until, zone)
     note = (
         f"Reckoned from {plural(curve.requests, 'request')} for {plural(curve.keys, 'key')},"
@@ -255,6 +253,14 @@ def _what_if(seen: Seen, zone: dt.tzinfo) -> Told:
     )
     label = f"A chart of hit ratio over size. {text}"
     return Told(text, charts.what_if(curve, now, label), note)
+
+
+def what_if_words(curve: Curve, now: int) -> str:
+    """What half and twice the present size would bring."""
+    here = hit_ratio_at(curve, now)
+    half, twice = _other(curve, now, here, 0.5), _other(curve, now, here, 2.0)
+    text = " ".join(filter(None, (half, twice)))
+    return text or f"The curve does not reach half or twice the present {words.about(now)}."
 
 
 def _share(ratio: float) -> str:
@@ -271,8 +277,9 @@ def hit_ratio_at(curve: Curve, size: int) -> float | None:
     return next((one.hit_ratio for one in points if one.size == size), None)
 
 
-def _other(curve: Curve, now: int, here: float | None, word: str, size: int) -> str:
+def _other(curve: Curve, now: int, here: float | None, times: float) -> str:
     """A sentence on another size."""
+    word, size = "half" if times < 1 else "twice", int(times * now)
     there = hit_ratio_at(curve, size)
     if there is None or here is None:
         return ""
