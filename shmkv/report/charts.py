@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ from shmkv.report.pages import LEVELS, QUEUED, Cell
 from shmkv.top.draw import count
 
 dates: Any = matplotlib.dates  # has no types
+STEPS = 520  # of a line: two pixels of the widest
 WIDTHS = {"narrow": 340, "middle": 700, "wide": 1040}  # of the page, in its pixels
 DOT = 100  # of them to an inch: fonts are given in points, of 72
 INK, QUIET, LINE, ACCENT, PAPER = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -59,6 +61,7 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": QUIET,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
+    "xtick.major.pad": 6,
     "xtick.minor.size": 0,
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
@@ -111,18 +114,53 @@ def cell_class(cell: Cell) -> str:
 # ---- charts -------------------------------------------------------------------------------------
 
 
+def _figure(wide: int, high: float, *, rows: int = 1, below: int = 26) -> Figure:
+    """Of so many pixels, with room for what stands around its axes.
+
+    To measure the words would take as long as all the rest.
+    """
+    left, right, above, between = 44, 26, 22, 34
+    figure = Figure(figsize=(wide / DOT, high / DOT))
+    inner = high - above - below - between * (rows - 1)
+    figure.subplots_adjust(
+        left=left / wide,
+        right=1 - right / wide,
+        top=1 - above / high,
+        bottom=below / high,
+        hspace=between * rows / inner,
+    )
+    return figure
+
+
 def past(moments: Sequence[Moment], zone: dt.tzinfo, label: str) -> list[Markup]:
     """Hit ratio over time; below, how much was read, and what left to make room.
 
     Each moment has a length.
     """
-    return _pictures(lambda wide: _past(moments, zone, wide), label, "past")
+    few = thinned(moments)
+    return _pictures(lambda wide: _past(few, zone, wide), label, "past")
+
+
+def thinned(moments: Sequence[Moment]) -> list[Moment]:
+    """No more moments than can be told apart: those of a step of the line are one."""
+    first, last = moments[0].start, _end(moments[-1])
+    step = max((last - first) / STEPS, 1e-9)
+    groups = itertools.groupby(moments, key=lambda one: min((one.start - first) // step, STEPS))
+    return [_joined(list(group)) for _, group in groups]
+
+
+def _joined(group: Sequence[Moment]) -> Moment:
+    """One after the other as one."""
+    last = group[-1]
+    names = ("hits", "misses", "sets", "deletes", "evicted", "expired")
+    sums = {name: sum(getattr(one, name) for one in group) for name in names}
+    return last._replace(start=group[0].start, seconds=_end(last) - group[0].start, **sums)
 
 
 def _past(moments: Sequence[Moment], zone: dt.tzinfo, wide: int) -> Figure:
     evicted = any(one.evicted for one in moments)
     shares = [3.2, 1.3, 1.3][: 3 if evicted else 2]
-    figure = Figure(figsize=(wide / DOT, 0.64 * sum(shares)), layout="constrained")
+    figure = _figure(wide, 64 * sum(shares), rows=len(shares))
     made = figure.subplots(len(shares), 1, sharex=True, height_ratios=shares, squeeze=False)
     axes: list[Axes] = [one for (one,) in made]
     ratios = [_ratio(one) for one in moments]
@@ -192,7 +230,12 @@ def _steps(
             level.append(float("nan"))
         at += (one.start, _end(one))
         level += [float("nan") if value is None else value] * 2
-    axes.plot(_numbers(at), level, color=colour, linewidth=1.8 if colour == ACCENT else 1.2)
+    axes.plot(
+        _numbers(at),
+        level,
+        color=colour,
+        linewidth=1.2 if colour == QUIET or len(moments) > 200 else 1.8,
+    )
 
 
 def what_if(curve: Curve, now: int, label: str) -> list[Markup]:
@@ -202,7 +245,7 @@ def what_if(curve: Curve, now: int, label: str) -> list[Markup]:
 
 def _what_if(curve: Curve, now: int, wide: int) -> Figure:
     narrow = wide < 500
-    figure = Figure(figsize=(wide / DOT, 2.3 if narrow else 2.8), layout="constrained")
+    figure = _figure(wide, 230 if narrow else 280, below=44)
     axes = figure.subplots()
     sizes = [point.size for point in curve.points]
     ratios = [100 * point.hit_ratio for point in curve.points]

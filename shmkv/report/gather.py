@@ -105,7 +105,7 @@ def salvage(
         chart, counts = _charted(read), _counted(read)
     finally:
         os.close(fd)
-    troubles = [f"Nobody can attach to this store: {why}"]
+    troubles = [f"Nobody can attach to this store ({why})"]
     if chart is None:
         troubles.append("Its header tells of no store, so that pages and counts cannot be found")
     else:

@@ -98,6 +98,9 @@ class View:
     processes: tuple[Process, ...]
     attached: str
     made: str
+    more: str
+    command: str
+    """To be typed for that."""
     unread: str = UNREAD
 
 
@@ -119,6 +122,8 @@ def view(seen: Seen, zone: dt.tzinfo) -> View:
         processes=tuple(_processes(seen)),
         attached=_attached(seen),
         made=_made(seen),
+        more="to see it live" if frame is not None else "what to do about it",
+        command=f"shmkv {'doctor' if frame is None else 'top'} {seen.found.name}",
     )
 
 

@@ -86,12 +86,12 @@ class Browser:
 
     # ---- a page ------------------------------------------------------------------------------
 
-    def show(self, page: Path, *, width: int, dark: bool) -> list[str]:
+    def show(self, page: Path, *, width: int, dark: bool, media: str = "screen") -> list[str]:
         """Open a file as a screen of that width has it; what it asked for besides itself."""
         self._width = width
         self._screen(HEIGHT)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self._events.clear()
         found = self.call("Page.navigate", url=page.as_uri())
         assert "errorText" not in found, found

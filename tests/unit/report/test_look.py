@@ -158,6 +158,12 @@ def test_dark_is_dark_and_light_is_light(browser: Browser, pages: dict[str, Path
     assert paper == {False: "rgb(252, 251, 249)", True: "rgb(21, 23, 26)"}
 
 
+def test_paper_is_light(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.show(pages["full"], width=800, dark=True, media="print")
+    assert seen_wrong(browser) == []
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(252, 251, 249)"
+
+
 def test_each_width_has_one_chart_of_its_own(browser: Browser, pages: dict[str, Path]) -> None:
     shown = []
     for width in WIDTHS:

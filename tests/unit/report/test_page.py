@@ -165,19 +165,30 @@ def test_the_worst_page_is_small_enough(full: Seen) -> None:
         Attachment(n, n, "<&" * 32, 0.0, True, False, seen.sample.attachments[0].totals)
         for n in range(1, 257)
     )
-    past = made.remembered(4 * MIB)
-    many = [
-        one._replace(start=one.start + i / 9, seconds=60.0) for i, one in enumerate(past.moments)
-    ]
+    many = tuple(
+        moment(60.0 * i, i * 7919 % 1000, i * 104_729 % 1000)._replace(evicted=i * 31 % 17)
+        for i in range(20_000)
+    )
     worst = replace(
         seen,
         map=seen.map._replace(cells=cells, pages=1 << 20, per_cell=256),
         sample=replace(seen.sample, attachments=attachments),
-        past=past._replace(moments=tuple(many)),
+        past=Remembered(many, made.curve(4 * MIB, until=made.NOW)),
     )
     data = render(worst, zone=dt.UTC)
     assert len(data) < BYTES_MOST / 2
     assert "And 232 more" in Page(data).text
+
+
+def test_moments_that_cannot_be_told_apart_are_drawn_as_one() -> None:
+    moments = made.moments(until=made.NOW)
+    few = charts.thinned(moments)
+    assert len(few) <= charts.STEPS + 1 < len(moments)
+    for name in ("hits", "misses", "evicted"):
+        assert sum(getattr(one, name) for one in few) == sum(getattr(one, name) for one in moments)
+    assert few[0].start == moments[0].start
+    assert all(one.start + one.seconds <= after.start + 1e-3 for one, after in pairwise(few))
+    assert charts.thinned(moments[:5]) == list(moments[:5])
 
 
 def test_a_map_of_one_kind_is_a_few_strokes() -> None:

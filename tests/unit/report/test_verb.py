@@ -97,7 +97,7 @@ def test_a_link_is_refused(run: Run, store_name: str, tmp_path: Path) -> None:
 def test_a_damaged_store_gives_what_is_left(run: Run, store: shmkv.Store) -> None:
     write(store.name, 0, b"\x11" * 8)
     told = run(store.name, "-o", "page.html", code=3).stderr
-    assert f"store {store.name!r}: Nobody can attach to this store: begins with" in told
+    assert f"store {store.name!r}: Nobody can attach to this store (begins with" in told
     assert "What is wrong" in Path("page.html").read_text()
 
 
