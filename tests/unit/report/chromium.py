@@ -29,6 +29,7 @@ PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
 MISSING = "" if PROGRAM else "there is no chromium: apt-get install chromium"
 SECONDS = 60.0
 HEIGHT = 900
+PLACES = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR")
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",
@@ -176,7 +177,7 @@ def _started(folder: str, commands: int, answers: int) -> subprocess.Popen[bytes
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "HOME": folder, "XDG_CONFIG_HOME": folder, "XDG_CACHE_HOME": folder},
+        env=os.environ | dict.fromkeys(PLACES, folder),
         start_new_session=True,
     )
 
