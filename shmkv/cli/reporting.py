@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -95,17 +95,13 @@ def _seen(room: Any, call: Call) -> Seen:
         raise Failure(missing(call.name, call.owner))
     found: Found = listed[0]
     now = time.time()
-    seen: Seen
-    if found.state == survey.DAMAGED:
-        seen = room.salvage(found, found.why, when=now)
-        return seen
-    if found.state != survey.OK:
-        raise Failure(f"store {call.name!r} is {found.state}: {found.why}; shmkv doctor says more")
-    try:
-        store = look(call.name, uid, lock_timeout=WAIT_S)
-    except Corrupt as error:
-        seen = room.salvage(found, str(error), when=now)
-        return seen
-    with store:
-        seen = room.gather(store, found, when=now)
-    return seen
+    why = found.why
+    if found.state == survey.OK:
+        try:
+            with look(call.name, uid, lock_timeout=WAIT_S) as store:
+                return cast("Seen", room.gather(store, found, when=now))
+        except Corrupt as error:
+            why = str(error)
+    elif found.state != survey.DAMAGED:
+        raise Failure(f"store {call.name!r} is {found.state}: {why}; shmkv doctor says more")
+    return cast("Seen", room.salvage(found, why, when=now))

@@ -254,7 +254,7 @@ def _what_if(seen: Seen, zone: dt.tzinfo) -> Told:
     note = (
         f"Reckoned from {plural(curve.requests, 'request')} for {plural(curve.keys, 'key')},"
         f" {_share(curve.rate)} of all keys, between {since} and {until}; the store itself, of"
-        f" {words.about(curve.size)} then, hit {percent(curve.measured)} of the same reads."
+        f" {words.about(curve.size)} then, hit {percent(curve.measured)} in that time."
     )
     label = f"A chart of hit ratio over size. {text}"
     return Told(text, charts.what_if(curve, now, label), note)

@@ -5,8 +5,11 @@ Owns: the map against the core's own sums, the sample, damaged and foreign segme
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import hashlib
 import os
+import random
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -14,11 +17,12 @@ from pathlib import Path
 import pytest
 
 import shmkv
+from shmkv import history
 from shmkv.errors import Corrupt
 from shmkv.inspect.geometry import Config, geometry_of
 from shmkv.inspect.layout import CONFIG, HEADER, PAGE, State
-from shmkv.inspect.survey import DAMAGED, Found, survey
-from shmkv.report import Seen, gather, salvage
+from shmkv.inspect.survey import DAMAGED, OK, Found, survey
+from shmkv.report import Seen, gather, render, salvage
 from shmkv.report.items import One, sample, summed
 from shmkv.report.pages import CELLS, FREE, INDEX, LEVELS, QUEUED, UNTAKEN, Cell, read_map
 from shmkv.top.model import queues
@@ -293,3 +297,36 @@ def test_every_part_of_a_look_is_told(store: shmkv.Store) -> None:
     empty = {field.name for field in fields(look) if getattr(look, field.name) in (None, ())}
     assert empty == {"counts", "troubles"}
     assert look.when == made.NOW
+
+
+def test_what_a_daemon_remembers_is_shown(
+    store: shmkv.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = made.remembered(store.size)
+    monkeypatch.setattr(history, "read", lambda asked: past if asked is store else None)
+    assert seen(store).past == past
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_damage_costs_no_more_than_what_it_hit(
+    open_store: Opener, store_name: str, seed: int
+) -> None:
+    """Whatever stands in the header, the rows and the page table: there is a page, and no crash."""
+    with open_store(size="2MiB") as store:
+        made.fill(store, 3000)
+    whole, rnd = segment_path(store_name).read_bytes(), random.Random(seed)
+    salvaged = 0
+    for _ in range(12):
+        damage = bytearray(whole)
+        for _ in range(rnd.randrange(1, 40)):
+            at = rnd.randrange(200) if rnd.random() < 0.3 else rnd.randrange(80_000)
+            damage[at] = rnd.randrange(256)
+        write(store_name, 0, bytes(damage[:80_000]))
+        one = found(store_name)
+        if one.state != OK:
+            salvaged += 1
+            assert len(render(salvage(one, one.why, when=made.NOW), zone=dt.UTC)) > 5000
+            continue
+        with contextlib.suppress(Corrupt), shmkv.open(store_name, readonly=True) as reader:
+            assert len(render(gather(reader, one, when=made.NOW), zone=dt.UTC)) > 5000
+    assert 0 < salvaged < 12
