@@ -11,10 +11,11 @@ Does not: choose words or figures (`telling`).
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from shmkv.report.gather import Seen
@@ -32,9 +33,9 @@ def tied(text: str) -> str:
     return UNIT.sub("\u00a0", text)
 
 
-def render(seen: Seen, *, zone: dt.tzinfo | None = None) -> bytes:
-    """The page of a store; times are of the zone, by default this machine's."""
-    local = zone or dt.datetime.fromtimestamp(seen.when).astimezone().tzinfo or dt.UTC
+@functools.cache
+def _template() -> tuple[Template, Markup]:
+    """The page and its style, read once."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -43,7 +44,13 @@ def render(seen: Seen, *, zone: dt.tzinfo | None = None) -> bytes:
     )
     environment.filters["tied"] = tied
     style = re.sub(r"/\*.*?\*/\s*", "", (HERE / "page.css").read_text(), flags=re.S)
-    page = environment.get_template("page.html").render(v=view(seen, local), css=Markup(style))
-    data = page.encode()
+    return environment.get_template("page.html"), Markup(style)
+
+
+def render(seen: Seen, *, zone: dt.tzinfo | None = None) -> bytes:
+    """The page of a store; times are of the zone, by default this machine's."""
+    local = zone or dt.datetime.fromtimestamp(seen.when).astimezone().tzinfo or dt.UTC
+    template, style = _template()
+    data = template.render(v=view(seen, local), css=style).encode()
     assert len(data) <= BYTES_MOST, f"the page has {len(data)} bytes"
     return data
