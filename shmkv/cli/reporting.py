@@ -5,7 +5,8 @@ for who lacks the libraries.
 
 Promises: the store is only read, whomever its file lets in, and let go before the page is made. A
 store that is damaged gives a page of what could be read, a line on standard error, and exit code 3.
-The file appears whole or not at all.
+The file appears whole or not at all. Where all processors are busy it takes its time: who works
+goes before who looks.
 
 Does not: look or format (`shmkv/report`), which needs jinja2, matplotlib and numpy and is imported
 when it is needed.
@@ -13,6 +14,7 @@ when it is needed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 NEEDS = "report needs {}: pip install 'shmkv[report]'"
 WAIT_S = 1.0  # for a lock that a reader of damaged bytes may meet
+NICE = 12  # who looks yields to who works
 
 
 @verb(
@@ -59,6 +62,8 @@ def report_(call: Call, output: str | None) -> None:
 
 
 def _report(call: Call, path: str | None) -> None:
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
     room = _room()
     seen = _seen(room, call)
     page = room.render(seen)
