@@ -48,6 +48,7 @@ PYTHON_ORDER = [
     {"structures", "recipes", "inspect"},
     {"history"},
     {"daemon", "leftovers", "metrics", "replay", "resp", "top"},
+    {"report"},
     {"cli", "contrib", "testing"},
     {"__main__"},
 ]

@@ -45,6 +45,7 @@ VERBS = {
     "hot": "eyes",
     "watch": "eyes",
     "plan": "eyes",
+    "report": "reporting",
 }
 
 
