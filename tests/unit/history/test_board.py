@@ -5,7 +5,7 @@ import struct
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shmkv.history import NOTHING, Curve, Moment, Point, Remembered, read
@@ -64,6 +64,7 @@ def test_everything_comes_back() -> None:
         assert after[:2] == pytest.approx(before[:2], abs=2e-3)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(
@@ -106,6 +107,7 @@ def test_hardly_any_room_is_no_error() -> None:
     assert unpacked(packed(remembered, 300, NOW).blob).curve == CURVE
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=200))
 def test_nonsense_is_nothing(blob: bytes) -> None:
     assert unpacked(blob) == NOTHING
@@ -113,6 +115,7 @@ def test_nonsense_is_nothing(blob: bytes) -> None:
     assert isinstance(unpacked(plain), Remembered)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=9))
 def test_damage_does_not_raise(at: int, with_what: bytes) -> None:
     whole = packed(Remembered(a_past(60), CURVE), ROOM, NOW).blob

@@ -3,13 +3,14 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shmkv.history import Moment
 from shmkv.history.moments import COUNTS, HALVINGS, LEVELS, MOST, SLACK, Moments, Totals, thinned
 
 NOW = 1_800_000_000.0
+SETTINGS = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 counts = st.integers(0, 1 << 40)
 
 
@@ -41,7 +42,7 @@ def assert_in_order(moments: tuple[Moment, ...]) -> None:
         assert after.start >= before.end - 1e-3
 
 
-@settings(max_examples=50)
+@SETTINGS
 @given(pasts(), st.integers(0, HALVINGS))
 def test_thinning_keeps_sums_order_and_the_last_gauges(past: list[Moment], halvings: int) -> None:
     young = [m for m in past if NOW - m.end < 5 * 86_400]
@@ -54,7 +55,7 @@ def test_thinning_keeps_sums_order_and_the_last_gauges(past: list[Moment], halvi
     )
 
 
-@settings(max_examples=50)
+@SETTINGS
 @given(pasts(), st.integers(0, HALVINGS))
 def test_what_is_thinned_is_not_thinned_again(past: list[Moment], halvings: int) -> None:
     once = thinned(past, NOW, halvings)

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 import xxhash
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shmkv.history.moments import Totals
@@ -66,11 +66,13 @@ def sampler(items: int = 0, work: Work | None = None, keys: int = KEYS) -> Sampl
     return Sampler(CONFIG, SIZE, totals(items=items), now=0.0, worked=worked, keys=keys)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 31), st.integers(0, 2047))
 def test_sizes_are_granules_with_an_exponent(exponent: int, mantissa: int) -> None:
     assert size_of(word(1, SET, exponent << 11 | mantissa)) == (mantissa << exponent) * 16
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 1 << 40))
 def test_the_first_threshold_fits_the_number_of_items(items: int) -> None:
     below = first_threshold(items)
@@ -233,6 +235,7 @@ def test_a_clock_that_is_set_back_moves_the_windows_along() -> None:
     assert seen._reviewed.since == -4990.0
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.booleans())
 def test_a_correction_stays_a_share(ratio: float, own: float, real: float, larger: bool) -> None:
     assert 0 <= corrected(ratio, own, real, larger=larger) <= 1

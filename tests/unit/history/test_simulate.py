@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shmkv.history.simulate import (
@@ -35,6 +35,7 @@ def assert_books_balance(mini: Miniature) -> None:
     assert 0 <= mini.hits <= mini.reads
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=200), st.integers(0, 8000), st.integers(0, 20))
 def test_the_books_balance(requests: list[Request], capacity: int, ghosts: int) -> None:
     mini = Miniature(capacity, ghosts, is_larger=True)
