@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Callable
 
 from shmkv.errors import Corrupt
 from shmkv.inspect.geometry import Config, Geometry, geometry_of
@@ -62,6 +63,7 @@ from shmkv.inspect.layout import (
 )
 from shmkv.inspect.parts import (
     Appender,
+    Attachments,
     Damaged,
     Death,
     Header,
@@ -77,6 +79,7 @@ from shmkv.inspect.parts import (
 )
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
+Read = Callable[[int, int], bytes]  # offset, length -> bytes, fewer at the end of the file
 PARSED = (State.OPEN, State.CLOSED, State.CLEANING)  # pages whose items can be read
 
 
@@ -107,6 +110,24 @@ def decode(buffer: Buffer) -> Segment:
         reader.pages(),
         reader.ghost(),
     )
+
+
+def attachments(read: Read) -> Attachments:
+    """Rows, deaths and locks of a segment: a few hundred KiB of it, however large it is.
+
+    Reads what can be read though the rest is damaged: only the identity and the configuration must
+    be sound (DecodeError). What lies beyond the end of a file that was cut reads as zero.
+    """
+    header = _header(memoryview(read(0, HEADER_BYTES)))
+    geometry = geometry_of(header.config)
+    if geometry is None:
+        raise DecodeError(f"no store has the configuration {header.config}")
+    front, g = geometry.off_board, geometry
+    reader = _Reader(memoryview(read(0, front).ljust(front, b"\0")), header, g)
+    length = g.stripes * STRIPE.size
+    locks = memoryview(read(g.off_stripes, length).ljust(length, b"\0"))
+    words = tuple(STRIPE.read(locks, at)["lock"] for at in range(0, length, STRIPE.size))
+    return Attachments(header, g, reader.rows(), reader.deaths(), words)
 
 
 def _header(view: memoryview) -> Header:
@@ -162,8 +183,14 @@ class _Reader:
     def deaths(self) -> tuple[Death, ...]:
         at = self.g.off_deaths
         read = (DEATH.read(self.view, at + i * DEATH.size) for i in range(DEATHS))
-        found = (Death(note=_notes(d.pop("note")), **d) for d in read if d["number"])
-        return tuple(sorted(found, key=lambda death: death.found_ms))
+        found = [
+            # Of one millisecond: in the order of the ring, whose next place the header counts.
+            (d["found_ms"], (i - self.header.deaths) % DEATHS, d)
+            for i, d in enumerate(read)
+            if d["number"]
+        ]
+        found.sort(key=lambda one: one[:2])
+        return tuple(Death(note=_notes(d.pop("note")), **d) for _, _, d in found)
 
     def ghost(self) -> memoryview:
         lines = self.header.ghost

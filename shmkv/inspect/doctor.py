@@ -30,12 +30,13 @@ from shmkv.inspect import disk
 from shmkv.inspect import survey as states
 from shmkv.inspect.finding import Finding, Severity
 from shmkv.inspect.survey import Found, survey
-from shmkv.inspect.words import about
+from shmkv.inspect.words import about, ago
 
 MIB = 1 << 20
 DOCKER_SHM = 64 * MIB  # what a container gets unless it asks
 SYSTEM_USERS = 999  # the last user id that systemd takes for a system user's
 OLDEST_KERNEL = (3, 15)  # open-file-description locks
+DEATH_RECENT = 86_400.0  # seconds in which a death is worth a line
 TIGHT = 0.8  # of a limit: beyond that it is nearly used up
 
 
@@ -76,7 +77,7 @@ def examine(places: Places, *, name: str | None = None, folder: str | None = Non
         *_limits(places, mine),
         *_systemd(places),
         *(disk.of_folder(folder, mine, places.user, places.space) if folder else ()),
-        *(finding for one in mine for finding in _store(one)),
+        *(finding for one in mine for finding in _store(one, places.now())),
         *(
             finding
             for one in mine
@@ -308,7 +309,7 @@ def _systemd(places: Places) -> Iterator[Finding]:
 # ---- stores -------------------------------------------------------------------------------------
 
 
-def _store(one: Found) -> Iterator[Finding]:
+def _store(one: Found, now: float) -> Iterator[Finding]:
     topic, name = f"store {one.name}", shlex.quote(one.name)
     remove = f"shmkv gc -- {name}"
     if one.state != states.OK:
@@ -328,6 +329,11 @@ def _store(one: Found) -> Iterator[Finding]:
     if one.dead:
         text = f"attachments of ended processes that still hold a row: {one.dead}"
         yield Finding("note", topic, text, f"shmkv check --fold -s {name}")
+    recent = [when for when in one.deaths if now - when < DEATH_RECENT]
+    if recent:
+        text = f"attachments that ended without closing, within a day: {len(recent)}, the last one"
+        text = f"{text} was found {ago(now - recent[-1])}"
+        yield Finding("note", topic, text, f"shmkv postmortem -s {name}")
     if one.rows and one.attached >= one.rows:
         text = f"all {one.rows} rows are attached: no further process can open it"
         yield Finding("problem", topic, text, f"fuser -v {shlex.quote(str(one.path))}")

@@ -123,6 +123,37 @@ NOTED = (  # what a note tells of; 0 is nothing
     "wait",
 )
 AWAITED = ("", "page", "journal")  # what is waited for, where it is no lock
+NOTE_LOOKS = 32  # one of so many notes has looked at a clock itself ...
+NOTE_LOOKS_FROM = NOTED.index("clear")  # ... and all of these
+STATUSES = (  # what an operation ends with
+    "ok",
+    "miss",
+    "exists",
+    "recover",
+    "again",
+    "nopage",
+    "noindex",
+    "unmarked",
+    "full",
+    "busy",
+    "intr",
+    "toolarge",
+    "type",
+    "overflow",
+    "corrupt",
+    "nospace",
+    "norows",
+    "halfmade",
+    "gone",
+    "version",
+    "stranger",
+    "mismatch",
+    "readonly",
+    "invalid",
+    "persist",
+    "nomem",
+    "os",
+)
 STATS_MAX = 24  # places; the last ones are spare
 STATS = (
     "hits",

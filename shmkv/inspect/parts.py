@@ -236,6 +236,17 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Attachments:
+    """Who is attached and who died: what lies in front, without index and items."""
+
+    header: Header
+    geometry: Geometry
+    rows: tuple[Row, ...]
+    deaths: tuple[Death, ...]  # the oldest first
+    stripe_locks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Segment:
     """Everything."""
 
@@ -246,6 +257,11 @@ class Segment:
     stripes: tuple[Stripe, ...]
     pages: tuple[Page, ...]  # heads, in the order of memory, up to the present size
     ghost: memoryview  # its lines in use; empty too if their number makes no sense
+
+    def attachments(self) -> Attachments:
+        """The part of it that tells of processes."""
+        locks = tuple(stripe.lock for stripe in self.stripes)
+        return Attachments(self.header, self.geometry, self.rows, self.deaths, locks)
 
     def slots(self) -> Iterator[Slot]:
         """All slots in use, each once."""

@@ -24,6 +24,8 @@ from typing import Any
 from shmkv.inspect.geometry import SIZE_MIN, Config, geometry_of
 from shmkv.inspect.layout import (
     CONFIG,
+    DEATH,
+    DEATHS,
     HEADER,
     HEADER_BYTES,
     JOURNAL,
@@ -90,6 +92,8 @@ class Found:
     """Attachments whose process lives."""
     dead: int = 0
     """Attachments whose process has ended without detaching, and that nobody has folded."""
+    deaths: tuple[float, ...] = ()
+    """Unix times at which attachments were found that ended without detaching: the last ones."""
     has_daemon: bool = False
     journal: str | None = None
     """"everysec", "always", or None."""
@@ -118,11 +122,8 @@ def _look(path: Path, uid: int, name: str) -> Found:
     about = os.stat(path, follow_symlinks=False)
     if _file(about, uid)[0] != OK:
         return look_at(path, uid, name, about, None)
-    how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    if about.st_uid == os.geteuid():
-        how |= os.O_NOATIME
     try:
-        fd = os.open(path, how)
+        fd = opened(path, about)
     except (PermissionError, BlockingIOError) as error:
         why = f"mode {stat.S_IMODE(about.st_mode):04o} keeps this user out"
         if isinstance(error, BlockingIOError):
@@ -132,6 +133,14 @@ def _look(path: Path, uid: int, name: str) -> Found:
         return look_at(path, uid, name, about, fd)
     finally:
         os.close(fd)
+
+
+def opened(path: Path, about: os.stat_result) -> int:
+    """A descriptor to read by, which counts as no use of one's own store. OSError."""
+    how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    if about.st_uid == os.geteuid():
+        how |= os.O_NOATIME
+    return os.open(path, how)
 
 
 def look_at(path: Path, uid: int, name: str, about: os.stat_result, fd: int | None) -> Found:
@@ -205,7 +214,8 @@ def _content(fd: int, file_bytes: int, fields: dict[str, Any]) -> tuple[str, str
         "rows": geometry.rows,
         "attached": attached,
         "dead": dead,
-        "has_daemon": _held(fd, DAEMON_LOCK),
+        "deaths": _deaths(fd, geometry.off_deaths),
+        "has_daemon": held(fd, DAEMON_LOCK),
         **_disk(config.options, JOURNAL.read(memoryview(header["journal"]), 0)),
     }
     return OK, ""
@@ -221,7 +231,7 @@ def _disk(options: int, journal: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _held(fd: int, byte: int) -> bool:
+def held(fd: int, byte: int) -> bool:
     """Does a living process hold the kernel's lock on a byte?"""
     asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
     found: int = FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0]
@@ -235,10 +245,17 @@ def _rows(fd: int, at: int, rows: int) -> tuple[int, int]:
     for row in range(len(raw) // ROW.size):
         if ROW.read(raw, row * ROW.size)["number"] == 0:
             continue
-        held = _held(fd, ROW_LOCKS + row)
-        attached += held
+        lives = held(fd, ROW_LOCKS + row)
+        attached += lives
         # A row given back between the two looks is no dead one.
-        dead += not held and os.pread(fd, 4, at + row * ROW.size) == bytes(
+        dead += not lives and os.pread(fd, 4, at + row * ROW.size) == bytes(
             raw[row * ROW.size :][:4]
         )
     return attached, dead
+
+
+def _deaths(fd: int, at: int) -> tuple[float, ...]:
+    """When the deaths that are remembered were found."""
+    raw = memoryview(os.pread(fd, DEATHS * DEATH.size, at))
+    read = (DEATH.read(raw, i * DEATH.size) for i in range(len(raw) // DEATH.size))
+    return tuple(sorted(death["found_ms"] / 1000 for death in read if death["number"]))

@@ -26,6 +26,8 @@ SOURCE = r"""
 #include <string.h>
 #include "hash.h"
 #include "layout.h"
+#include "lock_note.h"
+#include "status.h"
 
 static void geometry(char **v) {
     struct kv_config c = {.size = strtoull(v[0], NULL, 10), .max_size = strtoull(v[1], NULL, 10),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 import string
 
 import pytest
@@ -19,7 +20,7 @@ import xxhash
 from shmkv.inspect import layout
 from shmkv.inspect.geometry import GIB, MIB, Config, Geometry, Hash, geometry_of, queue_of
 from shmkv.inspect.layout import Record
-from tests.layout.probe import Probe
+from tests.layout.probe import CSRC, Probe
 
 FINGERPRINT = 1823438275
 RECORDS: dict[str, Record] = {
@@ -187,7 +188,16 @@ CODES = {
     "KV_STAT_RETURNED": 18,
     "KV_STATS": 19,
     "KV_STATS_MAX": 24,
+    "KV_NOTE_LOOKS": 32,
+    "KV_AWAITED_PAGE": 1,
+    "KV_AWAITED_JOURNAL": 2,
 }
+NOTED = {
+    "SET": 1, "ADD": 2, "REPLACE": 3, "CAS": 4, "REWRITE": 5, "DELETE": 6, "INCR": 7, "APPEND": 8,
+    "TOUCH": 9, "RENAME": 10, "CLEAR": 11, "WORK": 12, "ROUND": 13, "WAIT": 14,
+}  # fmt: skip
+CODES |= {f"KV_NOTED_{name}": code for name, code in NOTED.items()}
+STATUSES = {f"KV_{name.upper()}": code for code, name in enumerate(layout.STATUSES)}
 # (size, max_size, appenders, options): the geometry, in the order of its fields after these sizes.
 GEOMETRIES: dict[tuple[int, int, int, int], tuple[int, ...]] = {
     (2 * MIB, 8 * MIB, 2, 1): (
@@ -249,7 +259,7 @@ FIELDS = [field.name for field in dataclasses.fields(Geometry)]
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Probe:
     """The C compiler's view."""
-    return Probe(tmp_path_factory.mktemp("probe"), GOLDEN, CODES, FIELDS)
+    return Probe(tmp_path_factory.mktemp("probe"), GOLDEN, CODES | STATUSES, FIELDS)
 
 
 def of_the_decoder() -> dict[str, int]:
@@ -266,8 +276,10 @@ def codes_of_the_decoder() -> dict[str, int]:
     found = {
         name: getattr(layout, name.removeprefix("KV_").replace("OPT_", "OPTION_"))
         for name in CODES
-        if "STAT" not in name
+        if not any(kind in name for kind in ("STAT", "NOTED", "AWAITED"))
     }
+    found |= {f"KV_NOTED_{name.upper()}": i for i, name in enumerate(layout.NOTED) if name}
+    found |= {f"KV_AWAITED_{name.upper()}": i for i, name in enumerate(layout.AWAITED) if name}
     found |= {f"KV_STAT_{name.upper()}": place for place, name in enumerate(layout.STATS)}
     return found | {"KV_STATS": len(layout.STATS), "KV_STATS_MAX": layout.STATS_MAX}
 
@@ -300,7 +312,15 @@ def test_structures_are_golden_in_c(probe: Probe) -> None:
     found = probe.layout()
     assert found.pop("version") == layout.LAYOUT_VERSION == 5
     assert found.pop("fingerprint") == layout.fingerprint() == FINGERPRINT
-    assert found == GOLDEN | CODES
+    assert found == GOLDEN | CODES | STATUSES
+
+
+def test_every_status_and_operation_is_known() -> None:
+    status = (CSRC / "status.h").read_text()
+    assert set(re.findall(r"^    (KV_[A-Z]+)\b", status, re.M)) == set(STATUSES)
+    noted = re.findall(r"\bKV_(?:NOTED|AWAITED)_[A-Z]+", (CSRC / "layout.h").read_text())
+    assert set(noted) == {name for name in CODES if "NOTED" in name or "AWAITED" in name}
+    assert layout.NOTED[layout.NOTE_LOOKS_FROM] == "clear"
 
 
 def test_fields_do_not_overlap() -> None:

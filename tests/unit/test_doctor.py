@@ -12,7 +12,10 @@ import pytest
 import shmkv
 from shmkv.inspect.doctor import Places, examine
 from shmkv.inspect.finding import Finding
+from shmkv.inspect.geometry import Config, geometry_of
+from shmkv.inspect.layout import DEATH
 from tests.conftest import MIB, segment_path
+from tests.layout.notes import put
 
 GIB = 1 << 30
 ME = os.getuid()
@@ -340,6 +343,19 @@ def test_dead_attachments(machine: Machine, image: bytes) -> None:
     one = the(machine.ailments())
     assert (one.severity, one.fix) == ("note", "shmkv check --fold -s web")
     assert one.text.endswith("a row: 1")
+
+
+def test_recent_deaths(machine: Machine, image: bytes) -> None:
+    geometry = geometry_of(Config(2 * MIB, 2 * MIB, 0, 1, 1))
+    assert geometry is not None
+    now, raw = int(Places().now()), bytearray(image)
+    for place, ago_s in enumerate((90_000, 7200, 600)):
+        at = geometry.off_deaths + place * DEATH.size
+        put(raw, at, DEATH, number=place + 1, found_ms=(now - ago_s) * 1000)
+    machine.store(bytes(raw))
+    one = the(machine.ailments())
+    assert (one.severity, one.fix) == ("note", "shmkv postmortem -s web")
+    assert one.text.endswith("within a day: 2, the last one was found 10 min ago")
 
 
 def test_a_mode_that_lets_others_in(machine: Machine, image: bytes) -> None:
