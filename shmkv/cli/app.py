@@ -45,11 +45,8 @@ VERBS = {
     "hot": "eyes",
     "watch": "eyes",
     "plan": "eyes",
-<<<<<<< HEAD
-    "report": "reporting",
-=======
     "postmortem": "postmortem",
->>>>>>> 717daeb948c07b9baf990b2c9ea38418b76630b5
+    "report": "reporting",
 }
 
 
