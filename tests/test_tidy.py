@@ -46,7 +46,9 @@ PYTHON_ORDER = [
     {"launch"},
     {"store", "aio"},
     {"structures", "recipes", "inspect"},
+    {"history"},
     {"daemon", "leftovers", "metrics", "replay", "resp", "top"},
+    {"report"},
     {"cli", "contrib", "testing"},
     {"__main__"},
 ]

@@ -215,7 +215,7 @@ kv_status row_attach(struct kv_op *op, kv_fold_row *fold) {
         own->row[own->rows].pins = 0;
         if (own->rows == 0) {
             own->number = n;
-            own->notes = row->note;
+            own->notes = (uint64_t)((unsigned char *)row->note - h->base);
         }
         kv_store_rel(&own->rows, own->rows + 1);
         return KV_OK;
@@ -234,7 +234,7 @@ void row_release_all(struct kv_handle *h) {
         row_unclaim(h, own->row[i].row);
         FAULT(row_unclaimed);
     }
-    own->notes = NULL;
+    own->notes = 0;
     own->rows = 0;
     own->attached = 0;
 }

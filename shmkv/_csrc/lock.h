@@ -38,7 +38,7 @@ struct kv_own {
     uint32_t daemon;       /* 1: this process is the daemon */
     uint32_t working;      /* 1: a thread looks for what has expired */
     uint32_t noted;        /* notes written into row[0] ... */
-    struct kv_note *notes; /* ... which has them here */
+    uint64_t notes;        /* ... whose notes lie at this offset; 0 = none are taken */
     pthread_mutex_t mutex; /* guards row[1..], attach, fold; all zeros is unlocked */
     void *held[KV_HELD];   /* mappings that keep the descriptions of our byte locks open */
 };

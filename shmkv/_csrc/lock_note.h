@@ -44,11 +44,12 @@ uint64_t note_clock(struct kv_header *head);
 static inline struct kv_note *note_begin(struct kv_op *op, enum kv_noted what, const void *key,
                                          uint32_t len) {
     struct kv_own *own = op->h->own;
-    if (op->note != NULL || own->notes == NULL)
+    uint64_t notes = own->notes;
+    if (op->note != NULL || notes == 0)
         return NULL;
     uint32_t turn = kv_load_rlx(&own->noted) + 1;
     kv_store_rlx(&own->noted, turn);
-    struct kv_note *note = &own->notes[turn % KV_NOTES];
+    struct kv_note *note = (struct kv_note *)(void *)(op->h->base + notes) + turn % KV_NOTES;
     kv_store_rlx(&note->turn, 0u);
     kv_fence_rel(); /* the turn is taken back before what follows */
     kv_store_rlx(&note->what, (uint8_t)what);

@@ -77,6 +77,7 @@ PyObject *watch_noting(struct py_store *self, PyObject *o) {
     if (s != KV_OK)
         return op_fail(&p, s);
     store_leave(&p.op);
-    p.op.h->own->notes = on ? kv_row_own(p.op.h)->note : NULL;
+    struct kv_handle *h = p.op.h;
+    h->own->notes = on ? (uint64_t)((unsigned char *)kv_row_own(h)->note - h->base) : 0;
     Py_RETURN_NONE;
 }

@@ -46,6 +46,7 @@ VERBS = {
     "watch": "eyes",
     "plan": "eyes",
     "postmortem": "postmortem",
+    "report": "reporting",
 }
 
 

@@ -211,6 +211,7 @@ def _serve_saves(
         metavar="TIME",
         help="Sum up in the log so often, or never (10m).",
     ),
+    flag("--no-history", help="Keep no past of the store (shmkv report)."),
     click.Option(
         ["--metrics"],
         callback=_address,
@@ -228,6 +229,7 @@ def daemon_(
     keep: int | None,
     compress: bool,
     summary: float,
+    no_history: bool,
     metrics: Address | None,
 ) -> None:
     """Work ahead for a store: free memory, expired items, what the dead held.
@@ -248,6 +250,7 @@ def daemon_(
         mode=call.mode,
         standby=standby,
         summary_s=0.0 if summary == NEVER else summary,
+        history=not no_history,
         folder=path,
     )
     if foreground:

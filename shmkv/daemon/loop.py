@@ -24,6 +24,7 @@ from shmkv.daemon.health import Health
 from shmkv.daemon.notify import Told
 from shmkv.daemon.stop import Stop
 from shmkv.daemon.turn import Held, Task, take
+from shmkv.daemon.watcher import Watcher
 from shmkv.errors import Busy, Corrupt, Error, NotFound, PersistError
 from shmkv.store import Store
 
@@ -171,6 +172,7 @@ class _Rounds:
 def _work(task: Task, held: Held, health: Health, stop: Stop, told: Told) -> Result:
     pause, faults, look_at = 0.0, 0, 0.0
     rounds = _Rounds(task, held)
+    watcher = Watcher(held.store) if task.history else None
     while not stop.is_set():
         told.alive(time.monotonic())
         try:
@@ -178,6 +180,8 @@ def _work(task: Task, held: Held, health: Health, stop: Stop, told: Told) -> Res
             health.worked(folded, freed)
             rounds.lead()
             now = time.monotonic()
+            if watcher is not None:
+                watcher.turn(now=time.time(), clock=now)
             if now >= look_at:
                 look_at = now + LOOK_S
                 if not held.named():
@@ -197,5 +201,7 @@ def _work(task: Task, held: Held, health: Health, stop: Stop, told: Told) -> Res
             continue
         pause = next_pause(pause, freed, more)
         rounds.sleep(stop, pause)
+    if watcher is not None:
+        watcher.close(now=time.time(), clock=time.monotonic())
     rounds.finish()
     return Result(End.STOPPED, "stopped")

@@ -36,6 +36,8 @@ class Task:
     """Wait until the store exists and has no other daemon."""
     summary_s: float = 600.0
     """Seconds between lines that sum up."""
+    history: bool = True
+    """Keep the store's past, and ask what another size would do."""
     folder: str | None = None
     """The store's directory: the daemon does its journal's work there."""
 

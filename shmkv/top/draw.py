@@ -29,6 +29,12 @@ from shmkv.types import Key
 WIDTH_LEAST = 36  # a screen of 40 columns, less what surrounds the text
 WIDE = 64  # columns from which a list shows all it has
 ROWS_SHOWN = 12  # processes; of the others the number is told
+WHY_LEFT = {
+    "small": "not read in the small queue",
+    "main": "read too seldom in a main queue",
+    "index": "index segment full",
+    "expired": "deadline passed",
+}
 
 
 class Line(NamedTuple):
@@ -200,16 +206,10 @@ def _memory(frame: Frame, width: int) -> list[Line]:
 
 def _leaving(frame: Frame, width: int) -> list[Line]:
     lines = [Line(f"{'left':<10}{'/s':>8}{'in all':>9}", "head")]
-    words = {
-        "small": "not read in the small queue",
-        "main": "read too seldom in a main queue",
-        "index": "index segment full",
-        "expired": "deadline passed",
-    }
     for why, (rate, total) in frame.leaving().items():
         text = f"{why:<10}{count(rate):>8}{count(total):>9}"
         if width >= WIDE:
-            text += f"  {words[why]}"
+            text += f"  {WHY_LEFT[why]}"
         lines.append(Line(text))
     return lines
 

@@ -1,10 +1,11 @@
-"""What two workers lose while `shmkv top` runs: python -m tests.bench.watched [rounds].
+"""What two workers lose while they are looked at: python -m tests.bench.watched [rounds].
 
 Two processes read and write at full speed (90/10, zipf 0.99, a full store of 64 MiB). Beside them
-`shmkv top` has a terminal of its own. In each round it runs for a while and is stopped (SIGSTOP)
-for as long, first one, then the other, in turns; judged is the median over rounds of the ratio of
-the workers' operations. Beside it stands the share of a processor that top used. With --count the
-hot keys of `shmkv hot --count`, over and over, take top's place.
+`shmkv top` has a terminal of its own, and `shmkv report` is made over and over. In each round both
+run for a while and are stopped (SIGSTOP) for as long, first one, then the other, in turns; judged
+is the median over rounds of the ratio of the workers' operations. Beside it stands the share of a
+processor that they used. With --count the hot keys of `shmkv hot --count`, over and over, take
+their place.
 
 Does not: take part in the tests. Other processes of a busy machine disturb it: ask for more rounds.
 """
@@ -86,14 +87,27 @@ def workers(name: str) -> Iterator[list[Any]]:
             process.kill()
 
 
+AGAIN = "import sys\nfrom shmkv.cli.app import cli\nwhile True: cli(standalone_mode=False)"
+
+
 @contextlib.contextmanager
-def top(name: str, count: bool) -> Iterator[int]:
-    """`shmkv top` on a terminal of 80 x 24; its process id."""
-    master, slave = pty.openpty()
-    again = "import sys\nfrom shmkv.cli.app import cli\nwhile True: cli(standalone_mode=False)"
-    verb = ["-m", "shmkv", "top", name]
+def eyes(name: str, count: bool) -> Iterator[list[int]]:
+    """Who looks at the workers; their process ids."""
     if count:
-        verb = ["-c", again, "hot", name, "--count"]
+        with on_terminal("-c", AGAIN, "hot", name, "--count") as pid:
+            yield [pid]
+        return
+    with (
+        on_terminal("-m", "shmkv", "top", name) as top,
+        on_terminal("-c", AGAIN, "report", name, "-o", "-") as report,
+    ):
+        yield [top, report]
+
+
+@contextlib.contextmanager
+def on_terminal(*verb: str) -> Iterator[int]:
+    """A program on a terminal of 80 x 24 that has begun to write; its process id."""
+    master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, *verb],
         stdin=slave,
@@ -134,9 +148,10 @@ def cpu_seconds(pid: int) -> float:
     return (int(words[11]) + int(words[12])) / ticks
 
 
-def turn(counts: list[Any], pid: int, runs: bool) -> float:
-    """Operations a second of all workers while top runs or stands still."""
-    os.kill(pid, signal.SIGCONT if runs else signal.SIGSTOP)
+def turn(counts: list[Any], pids: list[int], runs: bool) -> float:
+    """Operations a second of all workers while the others run or stand still."""
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT if runs else signal.SIGSTOP)
     time.sleep(SETTLE)
     before, began = sum(done.value for done in counts), time.perf_counter()
     time.sleep(TURN)
@@ -144,19 +159,19 @@ def turn(counts: list[Any], pid: int, runs: bool) -> float:
 
 
 def measured(rounds: int, count: bool) -> tuple[list[float], float]:
-    """Ratios, with over without; the share of a processor that top used while it ran."""
+    """Ratios, with over without; the share of a processor that who looks used while it ran."""
     name, ratios, used = f"watched-{os.getpid()}", [], 0.0
     with shmkv.open(name, size=SIZE, create="new") as store:
         try:
             for key in make_keys(KEYS):
                 store.set(key, VALUE)
-            with workers(name) as counts, top(name, count) as pid:
+            with workers(name) as counts, eyes(name, count) as pids:
                 for number in range(rounds):
                     rates = {}
                     for runs in (True, False) if number % 2 else (False, True):
-                        before = cpu_seconds(pid)
-                        rates[runs] = turn(counts, pid, runs)
-                        used += cpu_seconds(pid) - before
+                        before = sum(map(cpu_seconds, pids))
+                        rates[runs] = turn(counts, pids, runs)
+                        used += sum(map(cpu_seconds, pids)) - before
                     ratios.append(rates[True] / rates[False])
         finally:
             shmkv.unlink(name)
@@ -166,13 +181,13 @@ def measured(rounds: int, count: bool) -> tuple[list[float], float]:
 def main(rounds: int, count: bool) -> None:
     """Print what two workers lose."""
     ratios, used = measured(rounds, count)
-    what = "shmkv hot --count, over and over" if count else "shmkv top"
+    what = "shmkv hot --count, over and over" if count else "shmkv top and reports"
     table = Table(f"two workers, 90/10, beside {what}, {rounds} rounds")
     table.figures = [
         Figure("operations with / without, median", statistics.median(ratios), bar=at_least(BAR)),
         Figure("lower quartile", statistics.quantiles(ratios, n=4)[0]),
         Figure("upper quartile", statistics.quantiles(ratios, n=4)[2]),
-        Figure("share of a processor that it used", used),
+        Figure("share of a processor that was used", used),
     ]
     print(table.text())
 

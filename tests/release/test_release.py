@@ -32,6 +32,7 @@ from tests.release.builder import PROJECT, ROOT, Artefact, Release
 
 VERSION = PROJECT["project"]["version"]
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+WHEEL_ENDS = (".py", ".pyi", "/py.typed", "/page.html", "/page.css")
 SMOKE = Path(__file__).with_name("smoke.py")
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for two compilations
@@ -84,9 +85,9 @@ def test_the_sdist_is_the_checkout(release: Release) -> None:
 
 
 def test_the_wheel_is_the_package_alone(release: Release) -> None:
-    """Python, types and one compiled file: no C, no READMEs, no tests."""
+    """Python, types, the page of a report, one compiled file: no C, no READMEs, no tests."""
     package = {name for name in files_under(release.source) if name.startswith("shmkv/")}
-    wanted = {name for name in package if name.endswith((".py", ".pyi", "/py.typed"))}
+    wanted = {name for name in package if name.endswith(WHEEL_ENDS)}
     assert {"shmkv/_core.pyi", "shmkv/py.typed", "shmkv/inspect/decode.py"} <= wanted
     compiled = "_core" + (sysconfig.get_config_var("EXT_SUFFIX") if FREE_THREADED else ".abi3.so")
     wanted.add(f"shmkv/{compiled}")

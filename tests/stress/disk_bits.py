@@ -131,7 +131,7 @@ def findings(what: str, damage: Damage, step: int, seed: int, tally: list[int]) 
         if wrong:
             yield f"{what}: cut to {length}: {wrong}"
     some = [8 * at + bit for at in damage.heads for bit in range(256)]
-    some = random.Random(seed).sample(some, len(some) // step + 1)
+    some = random.Random(seed).sample(some, -(-len(some) // step))
     some += random.Random(seed).sample(range(bits), MEASURED // step + 1)
     tracemalloc.start()
     try:

@@ -1,0 +1,1 @@
+"""Tests of the report: what is gathered, what is said, and how the page looks in a browser."""
