@@ -80,7 +80,7 @@ static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_key *k
     for (uint32_t round = 0; r == KV_NOPAGE; round++) {
         r = op->tidied ? evict_make_room(op, kv_item_bytes(it)) : evict_tidy(op);
         if (r == KV_FULL && h->g.mains == 0)
-            r = work_expired(op);
+            r = work_expired(op, kv_item_bytes(it));
         if (r == KV_OK && round >= KV_PATIENT_ROUNDS && lock_pass_deadline(op))
             r = KV_BUSY; /* others take what we gain */
         if (r == KV_OK)

@@ -29,6 +29,9 @@
 #define KV_LOOK_MS     250u   /* between looks at how much is written */
 #define KV_CALM_MS     60000u /* writing the whole arena would take longer */
 #define KV_LEVELS      9u
+#define KV_FIND_NS     250000000u /* a writer that is full looks so long at least, and frees ... */
+#define KV_SOME        8u         /* ... this part of the arena */
+#define KV_SMALL_BASES 512u       /* fewer base pages: all that can be freed */
 
 /* Level k: one part in so many of the page. Each is 1/sqrt(2) of the one before. */
 static const uint32_t level_part[KV_LEVELS] = {KV_EXPIRED, 14, 20, 28, 40, 56, 80, 112, 160};
@@ -57,6 +60,16 @@ static struct work *work_of(struct kv_handle *h) {
     if (h->work == NULL)
         h->work = calloc(1, sizeof(struct work) + h->g.bases_max * sizeof(struct due));
     return h->work;
+}
+
+/* What is remembered belongs to one thread at a time. */
+static bool work_begin(struct kv_handle *h) { return kv_or_acq(&h->own->working, 1u) == 0; }
+static void work_end(struct kv_handle *h) { (void)kv_and_rel(&h->own->working, 0u); }
+
+/* Are a share's base pages free beyond what is withheld? Two log pages at least. */
+static bool is_free(struct kv_handle *h, uint32_t share) {
+    uint32_t least = 2 * h->g.std_run, bases = arena_usable(h) / share;
+    return arena_fits(h, 1, (bases > least ? bases : least) - 1);
 }
 
 /* ---- expiry ------------------------------------------------------------------------------- */
@@ -203,8 +216,9 @@ static kv_status expire_open(struct kv_op *op, struct work *w, uint32_t head, ui
     return KV_OK;
 }
 
-/* A round over all pages, as far as time allows; when it is done the cursor is at 0. */
-static kv_status expire_round(struct episode *ep, struct work *w, uint64_t end_ns,
+/* A round over all pages, as far as time allows; when it is done the cursor is at 0. With a share,
+ * pages are freed until so much is free. */
+static kv_status expire_round(struct episode *ep, struct work *w, uint64_t end_ns, uint32_t share,
                               struct kv_done *done) {
     struct kv_handle *h = ep->op->h;
     uint32_t limit = arena_usable(h);
@@ -222,6 +236,8 @@ static kv_status expire_round(struct episode *ep, struct work *w, uint64_t end_n
             return r;
         if (r == KV_AGAIN)
             count_left(h, w, w->cursor, now);
+        if (r == KV_OK && share != 0 && is_free(h, share))
+            return KV_OK;
         w->cursor += page_run(page_word(h, w->cursor));
         late = kv_clock_ns() >= end_ns;
     }
@@ -247,7 +263,7 @@ static kv_status expire(struct episode *ep, struct work *w, uint64_t end_ns, str
     if (!w->calm)
         w->level = 0;
     for (;;) {
-        kv_status r = expire_round(ep, w, end_ns, done);
+        kv_status r = expire_round(ep, w, end_ns, 0, done);
         if (r != KV_OK || w->cursor != 0)
             return r;
         w->level = next_level(w);
@@ -259,12 +275,6 @@ static kv_status expire(struct episode *ep, struct work *w, uint64_t end_ns, str
 }
 
 /* ---- memory ahead ------------------------------------------------------------------------- */
-
-/* Are a share's base pages free beyond what is withheld? Two log pages at least. */
-static bool is_free(struct kv_handle *h, uint32_t share) {
-    uint32_t least = 2 * h->g.std_run, bases = arena_usable(h) / share;
-    return arena_fits(h, 1, (bases > least ? bases : least) - 1);
-}
 
 static kv_status refill(struct episode *ep, struct work *w, uint64_t end_ns, struct kv_done *done) {
     struct kv_handle *h = ep->op->h;
@@ -285,23 +295,28 @@ static kv_status refill(struct episode *ep, struct work *w, uint64_t end_ns, str
     return KV_OK;
 }
 
-static kv_status turn(struct kv_op *op, uint64_t budget_ns, struct kv_done *done) {
+static kv_status clean_ahead(struct kv_op *op, uint64_t end_ns, struct kv_done *done) {
     struct kv_handle *h = op->h;
     struct work *w = work_of(h);
-    uint64_t end = kv_clock_ns() + budget_ns;
     struct episode ep;
-    if (w == NULL)
-        return KV_NOMEM;
-    kv_status r = fold_all(op, &done->folded);
-    if (r == KV_OK)
-        r = evict_begin(&ep, op, 0, false);
+    kv_status r = w == NULL ? KV_NOMEM : evict_begin(&ep, op, 0, false);
     if (r != KV_OK)
-        return r == KV_BUSY ? KV_OK : r;
-    r = refill(&ep, w, end, done);
+        return r;
+    r = refill(&ep, w, end_ns, done);
     if (r == KV_OK)
-        r = expire(&ep, w, end, done);
+        r = expire(&ep, w, end_ns, done);
     ghost_fit(h, victim_items(h));
     evict_close(&ep);
+    return r;
+}
+
+static kv_status turn(struct kv_op *op, uint64_t budget_ns, struct kv_done *done) {
+    uint64_t end = kv_clock_ns() + budget_ns;
+    kv_status r = fold_all(op, &done->folded);
+    if (r == KV_OK && work_begin(op->h)) { /* else a writer here does the same */
+        r = clean_ahead(op, end, done);
+        work_end(op->h);
+    }
     return r == KV_BUSY ? KV_OK : r;
 }
 
@@ -315,12 +330,20 @@ kv_status work_ahead(struct kv_op *op, uint64_t budget_ns, struct kv_done *done)
 
 /* ---- full --------------------------------------------------------------------------------- */
 
-static kv_status expire_all(struct episode *ep, struct work *w, struct kv_done *done) {
+/* The pages of most garbage first; in a store that is not small no more than a part: a writer
+ * waits. Nor much less: what was open was closed to come here, and is shorter for good. */
+static kv_status expire_some(struct episode *ep, struct work *w, uint64_t bytes,
+                             struct kv_done *done) {
+    struct kv_handle *h = ep->op->h;
+    /* Looking is no waiting: without time for that none of the pages behind would be seen. */
+    uint64_t end = kv_clock_ns() + KV_FIND_NS;
+    bool all = arena_bases(h) < KV_SMALL_BASES || arena_need(h, bytes) > h->g.std_run;
     kv_status r = KV_OK;
+    end = end > ep->op->deadline_ns ? end : ep->op->deadline_ns;
     for (uint32_t k = 0; k < KV_LEVELS && r == KV_OK && done->freed == 0 && !done->more; k += 4) {
         w->cursor = 0;
         w->level = k;
-        r = expire_round(ep, w, ep->op->deadline_ns, done);
+        r = expire_round(ep, w, end, all ? 0 : KV_SOME, done);
     }
     w->cursor = w->level = 0;
     memset(w->left, 0, sizeof w->left);
@@ -328,19 +351,19 @@ static kv_status expire_all(struct episode *ep, struct work *w, struct kv_done *
     return r;
 }
 
-kv_status work_expired(struct kv_op *op) {
+kv_status work_expired(struct kv_op *op, uint64_t bytes) {
     struct kv_handle *h = op->h;
     struct kv_done done = {0};
     struct episode ep;
     (void)lock_pass_deadline(op); /* the clock starts here, at the latest */
-    if (kv_or_acq(&h->own->working, 1u) != 0)
+    if (!work_begin(h))
         return lock_idle(op); /* another thread is at it */
     kv_status r = work_of(h) == NULL ? KV_NOMEM : evict_begin(&ep, op, 0, true);
     if (r == KV_OK) {
-        r = expire_all(&ep, work_of(h), &done);
+        r = expire_some(&ep, work_of(h), bytes, &done);
         evict_close(&ep);
     }
-    (void)kv_and_rel(&h->own->working, 0u);
+    work_end(h);
     if (r == KV_OK && done.freed == 0)
         r = done.more ? KV_BUSY : KV_FULL;
     return r;

@@ -207,6 +207,77 @@ static void test_expired_give_back(void) {
     store_detach(h);
 }
 
+/* A full store; `alive` of its items live on when the others have expired. */
+static struct kv_handle *full_and_expired(uint64_t size, uint32_t alive, uint32_t *n) {
+    struct kv_handle *h = world_open(size, 0);
+    for (*n = 0;; ++*n) {
+        uint64_t deadline = *n < alive ? 0 : kv_clock_ms() + 100000;
+        kv_status s = item_put(h, *n, 1, 100, deadline, KV_PUT_SET);
+        if (s == KV_OK)
+            continue;
+        CHECK_STATUS(s, KV_FULL);
+        break;
+    }
+    kv_clock_offset_ms += 200000;
+    return h;
+}
+
+/* To look for what has expired is no waiting: who has no time to wait gets the room, too, and where
+ * there is none hears that the store is full, not that it is busy. */
+static void test_expired_without_time(void) {
+    int64_t before = kv_clock_offset_ms;
+    uint32_t n;
+    struct kv_handle *h = full_and_expired(4 * MIB, UINT32_MAX, &n);
+    h->lock_timeout_ns = 0;
+    CHECK_STATUS(item_set(h, n + 1, 1, 100), KV_FULL);
+    store_detach(h);
+    h = full_and_expired(4 * MIB, 10000, &n); /* what has expired lies in the pages behind */
+    h->lock_timeout_ns = 0;
+    for (uint32_t i = 0; i < 1000; i++)
+        OK(item_set(h, n + 1 + i, 1, 100));
+    h->lock_timeout_ns = 1000000000;
+    (void)world_account(h);
+    kv_clock_offset_ms = before;
+    store_detach(h);
+}
+
+/* One write frees as much as it wants, not the store. */
+static void test_expired_some(void) {
+    int64_t before = kv_clock_offset_ms;
+    uint32_t n;
+    struct kv_handle *h = full_and_expired(64 * MIB, 0, &n);
+    OK(item_set(h, n + 1, 1, 100));
+    (void)snprintf(kv_test_where, sizeof kv_test_where, "%u items, %" PRIu64 " left", n,
+                   store_len(h));
+    CHECK(store_len(h) > n / 4 * 3);
+    OK(item_set(h, n + 2, 1, 2 * MIB)); /* longer than a page: all that can make way does */
+    (void)world_account(h);
+    kv_clock_offset_ms = before;
+    store_detach(h);
+}
+
+/* What is remembered of pages is one thread's at a time: the others leave it alone. */
+static void test_expired_one_thread(void) {
+    int64_t before = kv_clock_offset_ms;
+    uint32_t n;
+    struct kv_done done;
+    struct kv_handle *h = full_and_expired(4 * MIB, 0, &n);
+    struct kv_op op = kv_op_make(h);
+    h->lock_timeout_ns = 2000000;
+    kv_store_rlx(&h->own->working, 1u); /* a thread is at it */
+    OK(work_ahead(&op, 1000000000, &done));
+    CHECK_EQ(done.freed, 0);
+    CHECK_STATUS(item_set(h, n + 1, 1, 100), KV_BUSY);
+    kv_store_rlx(&h->own->working, 0u);
+    OK(work_ahead(&op, 1000000000, &done));
+    CHECK(done.freed > 0);
+    OK(item_set(h, n + 1, 1, 100));
+    store_leave(&op);
+    CHECK_EQ(kv_load_rlx(&h->own->working), 0);
+    kv_clock_offset_ms = before;
+    store_detach(h);
+}
+
 /* ---- pins --------------------------------------------------------------------------------- */
 
 struct held {
@@ -371,6 +442,9 @@ static const struct kv_test tests[] = {
     {"evict_full_wide", test_full_wide},
     {"evict_full_extents", test_full_extents},
     {"evict_expired_give_back", test_expired_give_back},
+    {"evict_expired_without_time", test_expired_without_time},
+    {"evict_expired_some", test_expired_some},
+    {"evict_expired_one_thread", test_expired_one_thread},
     {"evict_pins_hold", test_pins_hold},
     {"evict_pinned_oldest", test_pinned_oldest},
     {"evict_dead_pages_come_back", test_dead_pages_come_back},
