@@ -110,7 +110,9 @@ struct kv_header {
     uint64_t next_birth;
     uint64_t next_sample;
     uint64_t tick_ns; /* CLOCK_MONOTONIC when somebody last looked at a clock for a note */
-    uint64_t _pad2[5];
+    uint32_t mortal;  /* 1: some item has, or had, a deadline */
+    uint32_t _pad2;
+    uint64_t _pad3[4];
     /* line 3: the journal, where there is one; generation and bytes only under its lock */
     struct kv_journal {
         uint32_t lock;      /* lock word: who leads a round */
@@ -182,10 +184,15 @@ enum kv_stat {
 
 /* What an attachment began to do. For people: nothing is decided by it, and it may be torn. */
 struct kv_note {
-    uint32_t turn;  /* of this attachment's notes; 0 = none. Taken back first, stored last */
-    uint8_t what;   /* enum kv_noted */
-    uint8_t ended;  /* 1 + the status it ended with; 0 = it has not */
-    uint16_t len;   /* of the key */
+    uint32_t turn; /* of this attachment's notes; 0 = none. Taken back first, stored last */
+    union {
+        struct {
+            uint8_t what;  /* enum kv_noted */
+            uint8_t ended; /* 1 + the status it ended with; 0 = it has not */
+            uint16_t len;  /* of the key */
+        };
+        uint32_t start; /* the three in one store */
+    };
     uint64_t at_ns; /* CLOCK_MONOTONIC: it did not begin before; see tick_ns */
     uint32_t place; /* what it waited for last: the lock word's offset, or enum kv_awaited; 0 = it
                        did not wait */

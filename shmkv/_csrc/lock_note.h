@@ -41,8 +41,10 @@ static inline void note_key(unsigned char *to, const unsigned char *key, uint32_
 uint64_t note_clock(struct kv_header *head);
 
 /* The operation's note, or NULL where it is part of one that has a note, or has no row. */
-static inline struct kv_note *note_begin(struct kv_op *op, enum kv_noted what, const void *key,
-                                         uint32_t len) {
+__attribute__((always_inline)) static inline struct kv_note *note_begin(struct kv_op *op,
+                                                                        enum kv_noted what,
+                                                                        const void *key,
+                                                                        uint32_t len) {
     struct kv_own *own = op->h->own;
     uint64_t notes = own->notes;
     if (op->note != NULL || notes == 0)
@@ -52,9 +54,7 @@ static inline struct kv_note *note_begin(struct kv_op *op, enum kv_noted what, c
     struct kv_note *note = (struct kv_note *)(void *)(op->h->base + notes) + turn % KV_NOTES;
     kv_store_rlx(&note->turn, 0u);
     kv_fence_rel(); /* the turn is taken back before what follows */
-    kv_store_rlx(&note->what, (uint8_t)what);
-    kv_store_rlx(&note->ended, 0);
-    kv_store_rlx(&note->len, (uint16_t)len);
+    kv_store_rlx(&note->start, (uint32_t)what | len << 16);
     struct kv_header *head = kv_header_of(op->h);
     bool look = turn % KV_NOTE_LOOKS == 1 || what >= KV_NOTED_CLEAR;
     kv_store_rlx(&note->at_ns, look ? note_clock(head) : kv_load_rlx(&head->tick_ns));

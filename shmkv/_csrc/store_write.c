@@ -95,8 +95,12 @@ static kv_status find_place(struct kv_op *op, uint32_t s, const struct kv_key *k
 static void fill_item(struct kv_handle *h, const struct kv_place *place, const struct kv_item *it,
                       const struct kv_key *key, const struct kv_value *v, uint64_t deadline_ms) {
     unsigned char *item = arena_at(h, place->ref);
-    if (it->flags & KV_ITEM_DEADLINE)
+    if (it->flags & KV_ITEM_DEADLINE) {
+        uint32_t *mortal = &kv_header_of(h)->mortal;
+        if (__builtin_expect(kv_load_rlx(mortal) == 0, 0)) /* before anybody can look for it */
+            kv_store_rlx(mortal, 1u);
         kv_store_rlx(item_word(item, kv_item_deadline_at()), deadline_ms);
+    }
     if (it->flags & KV_ITEM_COUNTER)
         kv_store_rlx(item_word(item, kv_item_counter_at(it->flags)), v->counter);
     unsigned char *p = item + kv_item_words(it->flags);

@@ -355,6 +355,8 @@ kv_status work_expired(struct kv_op *op, uint64_t bytes) {
     struct kv_handle *h = op->h;
     struct kv_done done = {0};
     struct episode ep;
+    if (kv_load_rlx(&kv_header_of(h)->mortal) == 0)
+        return KV_FULL;
     (void)lock_pass_deadline(op); /* the clock starts here, at the latest */
     if (!work_begin(h))
         return lock_idle(op); /* another thread is at it */

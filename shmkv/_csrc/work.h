@@ -25,9 +25,9 @@ struct kv_done {
 kv_status work_ahead(struct kv_op *op, uint64_t budget_ns, struct kv_done *done);
 /* Where nobody is ever evicted, before a writer says that it is full: pages are cleaned for what
  * has expired in them, be it little, until an eighth is free (all of them in small stores, and for
- * an item longer than a page). KV_OK: there may be room; KV_FULL: nothing has expired; KV_BUSY: not
- * all was looked at yet. The first time every deadline is read, then only those of pages that have
- * changed. */
+ * an item longer than a page). KV_OK: there may be room; KV_FULL: nothing has expired, or nothing
+ * ever had a deadline; KV_BUSY: not all was looked at yet. The first time every deadline is read,
+ * then only those of pages that have changed. */
 kv_status work_expired(struct kv_op *op, uint64_t bytes);
 
 #endif

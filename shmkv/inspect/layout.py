@@ -231,6 +231,7 @@ HEADER = Record(
         "next_birth": (128, "Q"),
         "next_sample": (136, "Q"),
         "tick_ns": (144, "Q"),
+        "mortal": (152, "I"),
         "journal": (192, "64s"),
         "wait": (256, "64I"),
         "cleaners": (512, "512s"),

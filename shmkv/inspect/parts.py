@@ -62,6 +62,7 @@ class Header:
     sampled: int  # keys whose hash has a low half below this are sampled
     next_sample: int
     tick_ns: int  # CLOCK_MONOTONIC of notes
+    mortal: int  # 1: some item has, or had, a deadline
     deaths: int  # recorded ever
     journal: Journal
     wait: tuple[int, ...]

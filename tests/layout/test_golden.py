@@ -61,6 +61,7 @@ GOLDEN = {
     "kv_header.next_birth": 128,
     "kv_header.next_sample": 136,
     "kv_header.tick_ns": 144,
+    "kv_header.mortal": 152,
     "kv_header.journal": 192,
     "kv_header.wait": 256,
     "kv_header.cleaners": 512,
