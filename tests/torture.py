@@ -49,7 +49,7 @@ HARNESSES = (
     Harness("life cycles", 3, "tests.stress.life"),
     Harness("full /dev/shm", 3, "tests.stress.failing_space --n 60"),
     Harness("failing calls", 4, "tests.stress.failing --full"),
-    Harness("deaths told", 1, "tests.stress.autopsy"),
+    Harness("deaths told", 1, "tests.stress.autopsy", seeded=False),
     Harness("damage, alone", 5, "tests.stress.damage --mode alone --n 40000"),
     Harness("damage, together", 5, "tests.stress.damage --mode together --n 40000"),
     Harness("disk, deaths at every call", 6, "tests.stress.disk_deaths --mode dies --step 7"),
