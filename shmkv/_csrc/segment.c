@@ -143,10 +143,17 @@ static bool covered(const struct kv_handle *h, uint64_t mark) {
     return !lock_same_file(h, h->fd, &st) || (uint64_t)st.st_blocks * 512 >= mark + beyond;
 }
 
+/* Threads of a process tell each other what they know: it never falls. */
+static void know_backed(struct kv_handle *h, uint64_t mark) {
+    uint64_t known = kv_load_rlx(&h->backed);
+    while (known < mark && !kv_cas(&h->backed, &known, mark))
+        ;
+}
+
 uint64_t segment_watermark(struct kv_handle *h) {
     uint64_t seen = kv_load_acq(&kv_header_of(h)->watermark);
-    if (seen > h->backed && seen <= h->g.max_size && covered(h, seen))
-        kv_store_rlx(&h->backed, seen);
+    if (seen > kv_load_rlx(&h->backed) && seen <= h->g.max_size && covered(h, seen))
+        know_backed(h, seen);
     return kv_load_rlx(&h->backed);
 }
 
@@ -181,10 +188,11 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
         }
         FAULT(segment_allocated);
         map_ahead(h, seen, to);
+        uint64_t before = seen;
         if (kv_cas(&head->watermark, &seen, to)) {
             FAULT(segment_backed);
-            kv_store_rlx(&h->backed, to);
-        } else if (seen < kv_load_rlx(&h->backed) || seen > segment_watermark(h)) {
+            know_backed(h, to);
+        } else if (seen < before || seen > segment_watermark(h)) {
             return KV_CORRUPT; /* it only rises, and memory is there before it does */
         }
     }
