@@ -175,7 +175,35 @@ static void test_exact(void) {
     store_detach(world);
 }
 
+/* Threads of one process, with one handle, ask for memory at once: none may take for damage what
+ * another has just said. */
+static void *ask(void *arg) {
+    struct kv_handle *h = arg;
+    uint64_t mark = segment_watermark(h);
+    for (uint64_t end = mark; end < 48u << 20; end += 64u << 10) {
+        struct kv_op op = kv_op_make(h);
+        OK(segment_back(&op, end));
+        uint64_t now = segment_watermark(h);
+        CHECK(now >= end && now >= mark);
+        mark = now;
+    }
+    return NULL;
+}
+
+static void test_growing(void) {
+    for (uint64_t i = scaled(10); i > 0; i--) {
+        pthread_t threads[THREADS];
+        world = world_open(64u << 20, KV_OPT_EVICT);
+        for (uint32_t t = 0; t < THREADS; t++)
+            CHECK(pthread_create(&threads[t], NULL, ask, world) == 0);
+        for (uint32_t t = 0; t < THREADS; t++)
+            (void)pthread_join(threads[t], NULL);
+        store_detach(world);
+    }
+}
+
 static const struct kv_test tests[] = {
+    {"threads_growing", test_growing},
     {"threads_anything", test_anything},
     {"threads_exact", test_exact},
 };
