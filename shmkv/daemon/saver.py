@@ -26,6 +26,7 @@ from shmkv.config import show_size
 from shmkv.errors import Error
 from shmkv.persist.directory import Directory, journal_name, snapshot_name
 from shmkv.store import Store
+from shmkv.thread import Thread
 
 LOOK_S = 0.25
 LOCK_S = 5.0  # who restores from the directory may still be about to let go
@@ -111,13 +112,14 @@ class Saver:
         ):
             for name in directory.sweep():
                 log.info("removed %s, which a dead process had begun", name)
-            thread = threading.Thread(target=self._run, args=(directory,), name="shmkv saver")
-            thread.start()
+            thread = Thread(lambda: self._run(directory))
+            if not thread.start():
+                raise MemoryError("no memory for the thread that saves")
             try:
                 yield
             finally:
                 self._stop.set()
-                thread.join()
+                thread.ended.wait()
 
     def look(self, directory: Directory) -> None:
         """Save if there is a reason; what fails is logged, and tried again after a pause.

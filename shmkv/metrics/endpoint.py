@@ -22,7 +22,6 @@ import os
 import socket
 import socketserver
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -31,6 +30,7 @@ from prometheus_client import CollectorRegistry, MetricsHandler
 from prometheus_client.registry import Collector
 
 from shmkv.metrics.address import Address
+from shmkv.thread import Thread
 
 REQUEST_S = 5.0  # from its acceptance to its end
 CONNECTIONS = 8
@@ -55,14 +55,9 @@ class Endpoint:
         registry = CollectorRegistry()
         registry.register(self._collector)
         self._server = _Server(self._asked, registry)
-        thread = threading.Thread(
-            target=self._server.serve_forever, args=(LOOK_S,), name="shmkv-metrics", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError as error:
+        if not Thread(lambda: self._server.serve_forever(LOOK_S)).start():
             self._server.server_close()
-            raise OSError(errno.EAGAIN, f"metrics: {error}") from error
+            raise OSError(errno.EAGAIN, "metrics: no memory for a thread")
         return self._server.address
 
     def __exit__(self, *exc: object) -> None:

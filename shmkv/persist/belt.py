@@ -12,49 +12,15 @@ Does not: pay where the steps hold the GIL; reading, writing, summing and the co
 
 from __future__ import annotations
 
-import _thread
 import queue
-import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from shmkv.thread import Thread
+
 T = TypeVar("T")
 BUFFERS = 4  # that go round, however many threads
-START_S = 2.0  # for a thread to begin
-
-
-class _Thread:
-    """A thread whose start is waited for only so long: one that gets no memory dies before its
-    first line, and `threading.Thread.start` would wait for it for ever."""
-
-    def __init__(self, body: Callable[[], None]) -> None:
-        self._body = body
-        self._lock = threading.Lock()
-        self._given_up = False
-        self._begun = threading.Event()
-        self.ended = threading.Event()
-
-    def start(self) -> bool:
-        """Does it run?"""
-        try:
-            _thread.start_new_thread(self._run, ())
-        except RuntimeError:
-            return False
-        if not self._begun.wait(START_S):
-            with self._lock:
-                self._given_up = not self._begun.is_set()
-        return not self._given_up
-
-    def _run(self) -> None:
-        with self._lock:
-            if self._given_up:
-                return
-            self._begun.set()
-        try:
-            self._body()
-        finally:
-            self.ended.set()
 
 
 class Belt(Generic[T]):
@@ -65,11 +31,11 @@ class Belt(Generic[T]):
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[tuple[bytearray, T] | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
-        self._threads: list[_Thread] = []
+        self._threads: list[Thread] = []
         for _ in range(BUFFERS):
             self._free.put(bytearray(size))
         for _ in range(threads):
-            thread = _Thread(self._run)
+            thread = Thread(self._run)
             if not thread.start():
                 break
             self._threads.append(thread)

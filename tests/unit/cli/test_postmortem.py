@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import shmkv
+from shmkv.cli.app import cli
 from tests.conftest import MIB, segment_path
 from tests.unit.cli.conftest import Run
 
@@ -85,7 +87,7 @@ def test_nothing_is_changed_and_no_use_is_made(run: Run, struck: shmkv.Store) ->
     path = segment_path(struck.name)
     before, times = path.read_bytes(), path.stat()
     run("postmortem", struck.name, "--live")
-    run("doctor", code=run("doctor").exit_code)
+    CliRunner().invoke(cli, ["doctor"])  # what it finds elsewhere is not this test's
     assert path.read_bytes() == before
     assert path.stat().st_mtime_ns == times.st_mtime_ns
 

@@ -9,6 +9,7 @@ Does not: write snapshots (tests/unit/persist), or run a daemon.
 
 from __future__ import annotations
 
+import _thread
 import errno
 import threading
 from pathlib import Path
@@ -45,3 +46,17 @@ def test_a_save_that_failed_is_tried_again(
         keeper.ask()
         assert done.wait(WAIT_S)
     assert len(calls) == 3
+
+
+def test_no_memory_for_its_thread(
+    store: shmkv.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies before its first line: nobody waits for it for ever, and the directory is free."""
+    monkeypatch.setattr("shmkv.thread.START_S", 0.01)
+    monkeypatch.setattr(_thread, "start_new_thread", lambda _body, _args: 1)
+    saver = Saver(store, str(tmp_path / "store"), ())
+    with pytest.raises(MemoryError, match="thread that saves"), saver.running():
+        pass
+    monkeypatch.undo()
+    with saver.running():
+        pass

@@ -121,7 +121,7 @@ def test_a_store_is_saved_and_comes_back_without_threads(
 
 def test_a_thread_that_dies_before_its_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where there is no memory for it: the interpreter tells nobody."""
-    monkeypatch.setattr("shmkv.persist.belt.START_S", 0.01)
+    monkeypatch.setattr("shmkv.thread.START_S", 0.01)
     monkeypatch.setattr(_thread, "start_new_thread", lambda _body, _args: 1)
     done: list[int] = []
     with Belt[int](lambda _buffer, n: done.append(n), 16) as one:
