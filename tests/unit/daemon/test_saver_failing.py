@@ -54,7 +54,7 @@ def test_no_memory_for_its_thread(
     """It dies before its first line: nobody waits for it for ever, and the directory is free."""
     monkeypatch.setattr("shmkv.thread.START_S", 0.01)
     monkeypatch.setattr(_thread, "start_new_thread", lambda _body, _args: 1)
-    saver = Saver(store, str(tmp_path / "store"), ())
+    saver = Saver(store, str(tmp_path), ())
     with pytest.raises(MemoryError, match="thread that saves"), saver.running():
         pass
     monkeypatch.undo()
