@@ -9,6 +9,7 @@
 
 #include "image.h"
 #include "journal.h"
+#include "work.h"
 
 #define ITEMS 60u
 #define ROOM  (KV_IMAGE_BLOCK + KV_IMAGE_LARGE)
@@ -129,6 +130,27 @@ static void test_deadlines(void) {
     end();
 }
 
+/* What has been used again and again is in another queue, and its records say so. */
+static void test_queues(void) {
+    struct dumped all;
+    struct kv_record r;
+    uint32_t mains = 0;
+    h = world_open(KV_SIZE_MIN, KV_OPT_EVICT);
+    for (uint32_t i = 0; i < 3000; i++) {
+        OK(item_set(h, ITEMS + i, 1, 2000));
+        for (uint32_t id = 0; id < ITEMS; id++)
+            if (item_get(h, id, NULL, NULL) == KV_MISS)
+                OK(item_set(h, id, 1, 500));
+    }
+    OK(dump(h, &all));
+    for (uint64_t at = 0; at < all.used; at += image_parse(all.bytes + at, all.used - at, &r))
+        mains += (all.bytes[at + 7] & 16) != 0;
+    CHECK(mains > 0);
+    free(all.bytes);
+    (void)world_check(h);
+    store_detach(h);
+}
+
 /* ---- what does not stand still ------------------------------------------------------------ */
 
 static uint32_t stop;
@@ -140,27 +162,40 @@ static void *raise_on(void *arg) {
     return NULL;
 }
 
-/* A stripe that never stands still is locked in the end; who cannot lock gives up at the limit. */
+/* A stripe that never stands still is locked in the end, or the dump says Busy if that lock is
+ * kept; who cannot lock gives up at the limit. */
 static void test_restless(void) {
     begin();
     struct dumped all;
+    struct kv_handle *twin = world_twin(h);
+    struct kv_op keeper = kv_op_make(twin);
     pthread_t thread;
-    uint32_t locks = 0;
+    uint32_t s = stripe_of_item(5), locks = 0, busy = 0;
+    for (uint32_t id = 0; id < ITEMS; id++) /* long ones would take all the time */
+        OK(item_set(h, id, 1, 8));
     kv_store_rel(&stop, 0u);
-    CHECK_EQ(pthread_create(&thread, NULL, raise_on, stripe_at(h, stripe_of_item(5))), 0);
-    uint64_t limit = kv_clock_ns() + 300000000u;
-    reader->lock_timeout_ns = 3000000;
-    while (locks == 0 && kv_clock_ns() < limit) {
+    CHECK_EQ(pthread_create(&thread, NULL, raise_on, stripe_at(h, s)), 0);
+    uint64_t limit = kv_clock_ns() + 500000000u;
+    reader->lock_timeout_ns = h->lock_timeout_ns = 3000000;
+    while ((locks == 0 || busy < 2) && kv_clock_ns() < limit) {
         OK(dump(h, &all));
         locks += all.locks;
         compare(&all);
         free(all.bytes);
-        kv_status s = dump(reader, &all);
-        CHECK(s == KV_OK || s == KV_BUSY);
-        free(all.bytes);
+        for (uint32_t i = 0; i < 2; i++) {
+            if (i == 0)
+                OK(table_lock(&keeper, s));
+            kv_status r = dump(i == 0 ? h : reader, &all);
+            CHECK(r == KV_OK || r == KV_BUSY);
+            busy += r == KV_BUSY;
+            free(all.bytes);
+            if (i == 0)
+                table_unlock(twin, s);
+        }
     }
     kv_store_rel(&stop, 1u);
     CHECK_EQ(pthread_join(thread, NULL), 0);
+    store_detach(twin);
     end();
 }
 
@@ -189,19 +224,44 @@ static void test_damage(void) {
         damaged();
         slot.bucket->ref[slot.index] = slot.ref;
     }
-    uint32_t *dir = directory_at(h, stripe_of_item(2)), word = dir[0];
-    for (uint32_t i = 0; i < 1u << h->g.dir_bits; i++)
-        dir[i] = UINT32_MAX;
-    damaged();
-    unsigned char entry[KV_ENTRY_HEAD] = {0}, room[32];
+    end();
+}
+
+/* An entry with one item, or with none: it is not there any more. */
+static uint64_t entry_of(uint32_t id, bool there, unsigned char *to) {
+    unsigned char room[32];
+    struct kv_key key = item_key_of(h, id, room);
+    uint64_t class = key.hash & ~KV_MARK_BITS;
+    uint16_t n = there;
+    struct kv_slot slot;
+    struct kv_image image;
+    memcpy(to, &class, 8);
+    memcpy(to + 8, &n, 2);
+    if (!there)
+        return KV_ENTRY_HEAD;
+    OK(table_find(h, stripe_of(h, key.home), &key, &slot));
+    CHECK(image_make(&image, h, &slot, image_wall()));
+    image_copy(&image, 0, to + KV_ENTRY_HEAD, image_bytes(&image));
+    return KV_ENTRY_HEAD + image_bytes(&image);
+}
+
+static void test_damaged_directory(void) {
+    begin();
+    unsigned char entry[512];
     struct kv_loading loading = {0};
     struct kv_op op = kv_op_make(h);
-    uint64_t class = item_key_of(h, 2, room).hash & ~KV_MARK_BITS;
-    memcpy(entry, &class, 8); /* nothing of it exists */
-    CHECK_STATUS(store_replay(&op, entry, sizeof entry, &loading), KV_CORRUPT);
-    for (uint32_t i = 0; i < 1u << h->g.dir_bits; i++)
-        dir[i] = word;
-    OK(store_replay(&op, entry, sizeof entry, &loading));
+    uint32_t *dir = directory_at(h, stripe_of_item(2)), word = dir[0];
+    for (uint32_t there = 0; there < 2; there++) {
+        uint64_t len = entry_of(2, !there, entry);
+        for (uint32_t i = 0; i < 1u << h->g.dir_bits; i++)
+            dir[i] = UINT32_MAX;
+        damaged();
+        CHECK_STATUS(store_replay(&op, entry, len, &loading), KV_CORRUPT);
+        CHECK_EQ(loading.at, 0);
+        for (uint32_t i = 0; i < 1u << h->g.dir_bits; i++)
+            dir[i] = word;
+    }
+    OK(store_replay(&op, entry, entry_of(2, false, entry), &loading));
     CHECK_STATUS(item_get(h, 2, NULL, NULL), KV_MISS);
     store_leave(&op);
     end();
@@ -228,6 +288,8 @@ static void test_refused(void) {
     CHECK_STATUS(load(reader, &all, &loaded), KV_READONLY);
     struct kv_op op = kv_op_make(reader);
     CHECK_STATUS(store_replay(&op, entry, sizeof entry, &loading), KV_READONLY);
+    struct kv_done done;
+    CHECK_STATUS(work_ahead(&op, 0, &done), KV_READONLY);
     struct kv_handle *small = world_open(KV_SIZE_MIN, 0);
     kv_status s = load(small, &all, &loaded);
     CHECK(s == KV_TOOLARGE || s == KV_FULL);
@@ -252,8 +314,12 @@ static void test_refused(void) {
 }
 
 static const struct kv_test tests[] = {
-    {"dump_long", test_long},         {"dump_deadlines", test_deadlines},
-    {"dump_restless", test_restless}, {"dump_damage", test_damage},
+    {"dump_long", test_long},
+    {"dump_deadlines", test_deadlines},
+    {"dump_restless", test_restless},
+    {"dump_damage", test_damage},
+    {"dump_damaged_directory", test_damaged_directory},
     {"dump_refused", test_refused},
+    {"dump_queues", test_queues},
 };
 KV_TEST_MAIN(tests)

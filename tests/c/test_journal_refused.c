@@ -6,7 +6,9 @@
  * afterwards, and what can go on goes on: the judge of journal_world.h says so. */
 #include "journal_world.h"
 
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 
 #include "journal_file.h"
 
@@ -275,11 +277,122 @@ static void test_follower_in_vain(void) {
     end();
 }
 
-/* Nobody wants a round: who listens wakes up by itself. */
-static void test_listen(void) {
+/* An always-journal, whose leader died: who waits for a round takes its lock over. One that may not
+ * lead waits in vain. What was in time counts although the time is over. */
+static void test_settled(void) {
+    begin(KV_OPT_ALWAYS);
+    struct kv_handle *twin = world_twin(h), *follower = world_twin(h);
+    struct kv_op keeper = kv_op_make(twin), op = kv_op_make(h), waits = kv_op_make(follower);
+    fill(1);
+    OK(lock_take(&keeper, &journal_in(h)->lock));
+    world_abandon(twin);
+    op.marked = waits.marked = true;
+    follower->lock_timeout_ns = BRIEFLY;
+    CHECK_STATUS(journal_settle(&waits), KV_PERSIST);
+    OK(journal_settle(&op));
+    CHECK(!op.marked);
+    CHECK_EQ(state().marks, 0);
+    store_leave(&op);
+    fill(2);
+    op = kv_op_make(h);
+    op.marked = true;
+    op.deadline_ns = 1;
+    OK(journal_settle(&op));
+    kv_store_rel(&journal_in(h)->broken, 1u); /* somebody found that its file is gone */
+    op = kv_op_make(h);
+    op.marked = true;
+    h->lock_timeout_ns = BRIEFLY;
+    CHECK_STATUS(journal_settle(&op), KV_PERSIST);
+    store_leave(&op);
+    store_leave(&waits);
+    store_detach(follower);
+    OK(rotate(h));
+    end();
+}
+
+/* ---- signals ------------------------------------------------------------------------------ */
+
+static void on_alarm(int number) { (void)number; }
+
+static void alarms(bool on) {
+    struct sigaction what = {.sa_handler = on_alarm}; /* calls do not begin again */
+    struct itimerval often = {{0, on ? 500 : 0}, {0, on ? 500 : 0}};
+    if (on)
+        CHECK_EQ(sigaction(SIGALRM, &what, NULL), 0);
+    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+}
+
+/* Nobody wants a round, a leader does not move: signals end the waiting for those who asked for
+ * that, and nothing for others. */
+static void test_signals(void) {
     begin(0);
-    struct kv_op op = kv_op_make(h);
-    OK(journal_listen(&op, 1000));
+    struct kv_handle *twin = world_twin(h), *follower = world_twin(h);
+    struct kv_op keeper = kv_op_make(twin), op = kv_op_make(h), waits = kv_op_make(follower);
+    OK(journal_listen(&op, 1000)); /* it wakes up by itself */
+    OK(lock_take(&keeper, &journal_in(h)->lock));
+    alarms(true);
+    uint64_t begun = kv_clock_ns();
+    h->interruptible = false;
+    OK(journal_listen(&op, 5000000000u));
+    h->interruptible = true;
+    CHECK_STATUS(journal_listen(&op, 5000000000u), KV_INTR);
+    CHECK(kv_clock_ns() - begun < 5000000000u);
+    CHECK_STATUS(journal_make_room(&op), KV_INTR);
+    for (uint32_t i = 0; i < 10; i++)
+        OK(journal_make_room(&waits));
+    alarms(false);
+    lock_give(&journal_in(h)->lock);
+    store_leave(&waits);
+    store_detach(follower);
+    store_detach(twin);
+    h->interruptible = false;
+    end();
+}
+
+/* ---- places ------------------------------------------------------------------------------- */
+
+static uint64_t crowded(uint64_t n) { return n << 44; } /* all want the same places */
+
+static void crowd(void) {
+    kv_status s = KV_OK;
+    for (uint64_t n = 100; s == KV_OK; n++) {
+        struct kv_op op = kv_op_make(h);
+        s = journal_mark_dirty(&op, crowded(n));
+    }
+    CHECK_STATUS(s, KV_UNMARKED);
+}
+
+/* No place for a mark is free: the operation makes room; where it cannot, nothing has changed. */
+static kv_status change_crowded(struct kv_handle *as, uint32_t what) {
+    unsigned char room[16];
+    struct kv_key key = key_of_hash(h, crowded(1), 1, room);
+    struct kv_op op = kv_op_make(as);
+    struct kv_clear clear = {0};
+    int64_t initial = 1, result;
+    kv_status s = what == 0   ? store_incr(&op, &key, 1, &initial, 0, &result)
+                  : what == 1 ? store_touch(&op, &key, kv_clock_ms() + 3600000)
+                  : what == 2 ? store_delete(&op, &key, NULL)
+                              : store_clear(&op, &clear);
+    op.marked = op.overdue = false;
+    store_leave(&op);
+    return s;
+}
+
+static void test_crowded(void) {
+    begin(KV_OPT_ALWAYS);
+    struct kv_handle *follower = world_twin(h);
+    follower->lock_timeout_ns = BRIEFLY;
+    for (uint32_t what = 0; what < 4; what++) {
+        OK(change_crowded(h, 0)); /* it is there */
+        OK(lead(h, true, NULL));
+        crowd();
+        uint64_t before = store_len(h);
+        CHECK_STATUS(change_crowded(follower, what), KV_PERSIST);
+        CHECK_EQ(store_len(h), before);
+        OK(change_crowded(h, what));
+    }
+    comes_back(0);
+    store_detach(follower);
     end();
 }
 
@@ -299,7 +412,8 @@ static void test_healing(void) {
     struct kv_handle *twin = world_twin(h);
     struct kv_op op = kv_op_make(twin);
     break_it(1);
-    OK(journal_settle(&op)); /* broken: nobody leads */
+    struct kv_op looks = kv_op_make(h);
+    OK(journal_settle(&looks)); /* broken: nobody leads */
     disk.nth[DISK_OPEN] = 1;
     CHECK_STATUS(rotate(h), KV_PERSIST);
     CHECK(state().broken);
@@ -349,6 +463,10 @@ static void test_damaged_item(void) {
     CHECK_EQ(round.entries, 1);
     CHECK_EQ(state().marks, 1);
     item->type = KV_TYPE_BYTES;
+    slot.bucket->ref[slot.index] = UINT32_MAX;
+    OK(lead(h, true, &round));
+    CHECK_EQ(round.entries, 0);
+    slot.bucket->ref[slot.index] = slot.ref;
     uint32_t *dir = directory_at(h, stripe_of(h, key.home)), word = dir[0];
     for (uint32_t i = 0; i < 1u << h->g.dir_bits; i++)
         dir[i] = UINT32_MAX;
@@ -361,18 +479,26 @@ static void test_damaged_item(void) {
 }
 
 /* Longer than the buffer, behind short ones: what is there goes first, the buffer grows, and is
- * given back. */
+ * given back. Where the disk refuses on the way all of it is said again. */
 static void test_long_items(void) {
     begin(0);
     store_detach(h);
     h = world_open_named(64 << 20, KV_OPT_JOURNAL);
     OK(journal_open(h, folder.fd));
     int error;
+    unsigned n = 0;
     OK(begin_at(h, 2, &error));
-    for (uint32_t id = 0; id < 40; id++)
-        OK(item_set(h, id, 1, id == 20 ? 5 << 20 : id % 7 == 0 ? 200000 : 100));
-    OK(lead(h, true, NULL));
-    CHECK(h->log->bytes == NULL && h->log->room == 0);
+    do {
+        for (uint32_t id = 0; id < 40; id++)
+            OK(item_set(h, id, n, id == 20 ? 5 << 20 : id % 7 == 0 ? 200000 : 100));
+        disk.done = 0;
+        disk.nth[DISK_WRITE] = ++n;
+        kv_status s = lead(h, true, NULL);
+        CHECK_STATUS(s, disk.done > 0 ? KV_PERSIST : KV_OK);
+        CHECK(s != KV_OK || (h->log->bytes == NULL && h->log->room == 0));
+    } while (disk.done > 0 && n < 50);
+    CHECK(n > 6 && disk.done == 0);
+    disk.nth[DISK_WRITE] = 0;
     struct kv_handle *again = world_open(64 << 20, 0);
     folder_replay(&folder, again);
     compare(again, 40);
@@ -393,7 +519,9 @@ static const struct kv_test tests[] = {
     {"refused_dead_keeper", test_dead_keeper},
     {"refused_dead_holder", test_dead_holder},
     {"refused_follower_in_vain", test_follower_in_vain},
-    {"refused_listen", test_listen},
+    {"refused_settled", test_settled},
+    {"refused_signals", test_signals},
+    {"refused_crowded", test_crowded},
     {"refused_healing", test_healing},
     {"refused_removed_store", test_removed_store},
     {"refused_damaged_item", test_damaged_item},
