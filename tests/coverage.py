@@ -13,7 +13,7 @@ forks that leave by _exit write them first (tests/c/coverage_end.c, tests/covera
 that kill from outside add little and are not run.
 
 Ends with 1 when a part fails, when the core is below `GOAL`, or when a branch that is not taken has
-no row in tests/c/COVERAGE.md. Does not: measure Python code.
+no row in tests/c/COVERAGE.md. Says which counters were lost. Does not: measure Python code.
 """
 
 from __future__ import annotations
@@ -54,7 +54,17 @@ class Place(NamedTuple):
         """Of every process of the run."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SHMKV_")}
         path = f"{self.site}{os.pathsep}{self.root}"
-        return {**kept, "PYTHONPATH": path, "SHMKV_SEED": "1", "SHMKV_TEST_SEED": "1", **more}
+        kept |= {"PYTHONPATH": path, "GCOV_ERROR_FILE": str(self.said)}
+        return {**kept, "SHMKV_SEED": "1", "SHMKV_TEST_SEED": "1", **more}
+
+    @property
+    def said(self) -> Path:
+        """What the profiler has to say, which tests would take for words of the program."""
+        return self.site / "said.txt"
+
+    def lost(self) -> list[str]:
+        """Counters that could not be added: of who was killed in the middle of writing before."""
+        return sorted(set(self.said.read_text().splitlines()))
 
 
 # ---- building -----------------------------------------------------------------------------------
@@ -65,6 +75,9 @@ def prepare(folder: Path) -> Place:
     place = Place(folder / "copy", folder / "c", folder / "site")
     for made in place:
         made.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)  # tests become other users
+    place.said.touch()
+    place.said.chmod(0o666)
     shutil.copy(ROOT / "tests" / "coverage_site.py", place.site / "sitecustomize.py")
     built = bool(list((place.root / "shmkv").glob("_core*.so")))
     kept = ("_csrc",) if built else ()  # the counters are of those sources
@@ -204,6 +217,9 @@ def main() -> int:
         place = prepare(chosen.keep.absolute() if chosen.keep else Path(made))
         failed = [name for name in chosen.parts.split(",") if name and not PARTS[name](place)]
         good = judge(place, chosen.missing)
+        lost = place.lost()
+    for line in lost:
+        print(f"counters are lost: {line}", file=sys.stderr)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 0 if good and not failed else 1

@@ -84,8 +84,7 @@ static void name_of(char name[32], uint64_t generation) {
     (void)snprintf(name, 32, "journal-%010llu.shmkv", (unsigned long long)generation);
 }
 
-/* A fork may happen between any two of these lines, by another thread: the child then knows no
- * generation, and opens the file anew. */
+/* Another thread may fork between any two of these lines: the child then opens the file anew. */
 static void use(struct kv_log *log, int fd, uint64_t generation, uint64_t id, uint64_t end) {
     struct kv_fd old = log->file;
     kv_store_rlx(&log->generation, 0u);
@@ -95,7 +94,8 @@ static void use(struct kv_log *log, int fd, uint64_t generation, uint64_t id, ui
     log->end = end;
     FAULT(journal_used);
     kv_store_rel(&log->generation, generation);
-    fd_close(&old);
+    if (old.fd != fd) /* else somebody has closed the old one: its number is the new one's */
+        fd_close(&old);
 }
 
 /* Is this the journal of that generation of this very store? Its seed tells stores apart: a wrong

@@ -3,7 +3,7 @@
  *
  * Owns: stand-ins for the system calls of the journal's files in this program, which count, fail,
  * write short, or call back before and after a write; what a power cut would leave of each file;
- * a reader of journals of its own (shmkv/disk/README.md, "Files") that replays them into a world.
+ * a reader of journals of its own (shmkv/persist/README.md, "Files") which replays into a world.
  * A file outlives a power cut as long as it was when it was synced last, and if its folder was
  * synced after it was made. Does not: know which test it serves. */
 #ifndef KV_JOURNAL_DISK_H
@@ -29,7 +29,7 @@ enum disk_call { DISK_WRITE, DISK_DATASYNC, DISK_SYNC, DISK_OPEN, DISK_TRUNCATE,
 
 static struct {
     unsigned nth[DISK_CALLS]; /* the n-th call from now fails; 0 = none */
-    int error;
+    int error;                /* 0: a write says that it wrote nothing */
     bool forever;  /* ... and all later ones */
     bool brief;    /* the n-th write writes half, and does not fail */
     unsigned done; /* calls that failed, or were brief */
@@ -79,7 +79,7 @@ ssize_t pwritev(int fd, const struct iovec *parts, int n, off_t at) {
         disk.before();
     bool fails = disk_fails(DISK_WRITE);
     if (fails && !disk.brief)
-        return -1;
+        return disk.error == 0 ? 0 : -1;
     struct iovec half = {parts[0].iov_base, (parts[0].iov_len + 1) / 2};
     long r = syscall(SYS_pwritev, fd, fails ? &half : parts, fails ? 1 : n, at, 0);
     if (disk.after != NULL)

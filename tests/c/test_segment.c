@@ -327,6 +327,7 @@ static const struct damage damages[] = {
     FIELD(config.max_size, UINT64_MAX, KV_CORRUPT),
     FIELD(config.options, 2, KV_CORRUPT),
     FIELD(config.options, UINT32_MAX, KV_CORRUPT),
+    FIELD(config.options, KV_OPT_ALWAYS, KV_CORRUPT),
     FIELD(config.appenders, 0, KV_CORRUPT),
     FIELD(config.appenders, 9, KV_CORRUPT),
     FIELD(size, 0, KV_CORRUPT),

@@ -142,6 +142,29 @@ static void test_deaths(void) {
     store_detach(h);
 }
 
+/* More locks than a record has room for are counted; a record of another attachment that had the
+ * same number is none of this one. */
+static void test_death_of_many_locks(void) {
+    struct kv_handle *h = world_open(64 << 20, KV_OPT_EVICT), *other = world_twin(h);
+    uint32_t number = kv_number(other), records = 0;
+    struct kv_op op = kv_op_make(other);
+    struct kv_death *ring = (void *)(h->base + h->g.off_deaths);
+    CHECK(h->g.stripes >= KV_DEATH_LOCKS + 2);
+    for (uint32_t s = 0; s < KV_DEATH_LOCKS + 2; s++)
+        OK(table_lock(&op, s));
+    ring[KV_DEATHS - 1] =
+        (struct kv_death){.number = number, .attached_ms = row_of(other)->attached_ms + 1};
+    world_abandon(other);
+    (void)world_settle(h);
+    for (uint32_t i = 0; i < KV_DEATHS; i++) {
+        records += ring[i].number == number;
+        CHECK(ring[i].number != number || i == KV_DEATHS - 1 ||
+              ring[i].locks == KV_DEATH_LOCKS + 2);
+    }
+    CHECK_EQ(records, 2);
+    store_detach(h);
+}
+
 /* The ring remembers the last ones, and a row's next owner begins without notes. */
 static void test_many_deaths(void) {
     struct kv_handle *h = world_open(2 << 20, KV_OPT_EVICT);
@@ -249,6 +272,7 @@ static const struct kv_test tests[] = {
     {"nested", test_nested},
     {"waits", test_waits},
     {"deaths", test_deaths},
+    {"death_of_many_locks", test_death_of_many_locks},
     {"many_deaths", test_many_deaths},
     {"samples", test_samples},
     {"share", test_share},
