@@ -278,6 +278,58 @@ static void test_expired_one_thread(void) {
     store_detach(h);
 }
 
+static uint32_t work(struct kv_handle *h) {
+    struct kv_done done;
+    struct kv_op op = kv_op_make(h);
+    OK(work_ahead(&op, 1000000000, &done));
+    store_leave(&op);
+    return done.freed;
+}
+
+/* Stripes that somebody keeps: pages with what has expired in them are left alone for a moment, and
+ * come free afterwards. */
+static void test_expired_in_use(void) {
+    int64_t before = kv_clock_offset_ms;
+    uint32_t n;
+    struct kv_handle *h = full_and_expired(4 * MIB, 0, &n), *twin = world_twin(h);
+    struct kv_op keeper = kv_op_make(twin);
+    for (uint32_t s = 0; s < h->g.stripes; s++)
+        OK(table_lock(&keeper, s));
+    h->lock_timeout_ns = 2000000;
+    for (uint32_t i = 0; i < 2; i++)
+        CHECK_EQ(work(h), 0);
+    for (uint32_t s = 0; s < h->g.stripes; s++)
+        table_unlock(twin, s);
+    h->lock_timeout_ns = 5000000000u;
+    kv_clock_offset_ms += 200;
+    CHECK(work(h) > 0);
+    kv_clock_offset_ms = before;
+    store_detach(twin);
+    (void)world_account(h);
+    store_detach(h);
+}
+
+/* An open page that grows is looked through once a second. */
+static void test_expired_open(void) {
+    int64_t before = kv_clock_offset_ms;
+    struct kv_handle *h = world_open(4 * MIB, 0);
+    for (uint32_t i = 0; i < 40; i++)
+        OK(item_put(h, i, 1, 100, kv_clock_ms() + 60000, KV_PUT_SET));
+    kv_clock_offset_ms += 2000; /* it has been open for long */
+    (void)work(h);
+    OK(item_put(h, 40, 1, 100, kv_clock_ms() + 60000, KV_PUT_SET));
+    (void)work(h);
+    kv_clock_offset_ms += 70000;
+    OK(item_put(h, 41, 1, 100, kv_clock_ms() + 60000, KV_PUT_SET));
+    for (uint32_t i = 0; i < 3; i++, kv_clock_offset_ms += 1500)
+        (void)work(h);
+    CHECK_STATUS(item_get(h, 0, NULL, NULL), KV_MISS);
+    OK(item_get(h, 41, NULL, NULL));
+    kv_clock_offset_ms = before;
+    (void)world_account(h);
+    store_detach(h);
+}
+
 /* ---- pins --------------------------------------------------------------------------------- */
 
 struct held {
@@ -447,6 +499,8 @@ static const struct kv_test tests[] = {
     {"evict_expired_one_thread", test_expired_one_thread},
     {"evict_pins_hold", test_pins_hold},
     {"evict_pinned_oldest", test_pinned_oldest},
+    {"evict_expired_in_use", test_expired_in_use},
+    {"evict_expired_open", test_expired_open},
     {"evict_dead_pages_come_back", test_dead_pages_come_back},
     {"evict_stopped_appender", test_stopped_appender},
     {"evict_index_under_extents", test_index_under_extents},
