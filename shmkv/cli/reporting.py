@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 NEEDS = "report needs {}: pip install 'shmkv[report]'"
 WAIT_S = 1.0  # for a lock that a reader of damaged bytes may meet
-NICE = 12  # who looks yields to who works
+NICE = 16  # who looks yields to who works
 
 
 @verb(

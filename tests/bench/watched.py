@@ -5,7 +5,8 @@ Two processes read and write at full speed (90/10, zipf 0.99, a full store of 64
 run for a while and are stopped (SIGSTOP) for as long, first one, then the other, in turns; judged
 is the median over rounds of the ratio of the workers' operations. Beside it stands the share of a
 processor that they used. With --count the hot keys of `shmkv hot --count`, over and over, take
-their place.
+their place. All of it is one session: what a report yields by its low priority counts only among
+processes that the kernel gives time together.
 
 Does not: take part in the tests. Other processes of a busy machine disturb it: ask for more rounds.
 """
@@ -114,7 +115,6 @@ def on_terminal(*verb: str) -> Iterator[int]:
         stdout=slave,
         stderr=slave,
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
-        start_new_session=True,
     )
     os.close(slave)
     drawn = threading.Event()

@@ -155,4 +155,4 @@ def test_who_looks_yields_to_who_works(store: shmkv.Store, tmp_path: Path) -> No
     )
     command = [sys.executable, "-c", code, "report", store.name, "-o", str(tmp_path / "page.html")]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=True)
-    assert int(told.stderr) >= 12
+    assert int(told.stderr) >= 16
