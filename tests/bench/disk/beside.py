@@ -120,7 +120,7 @@ def _window(shared: Any, saving: bool) -> tuple[float, float]:
     while time.perf_counter() < began + WINDOW_S or (saving and shared.saves < saves + 2):
         if time.perf_counter() > began + UP_S:
             raise RuntimeError("the saver does not save")
-        time.sleep(LOOK_S)
+        time.sleep(LOOK_S)  # the window is time that passes; bounded by the line above
     rate = (sum(shared.done) - before) / (time.perf_counter() - began)
     shared.save = False
     return rate, max(shared.felt)

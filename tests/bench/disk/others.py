@@ -63,10 +63,12 @@ class Redis:
         while not self._rdb.exists():
             if time.perf_counter() - began > LIMIT_S:
                 raise Failed("Redis did not save in time")
-            time.sleep(LOOK_S)
+            time.sleep(LOOK_S)  # a name wakes nobody when it appears
         took = time.perf_counter() - began
         while client.info("persistence")["rdb_bgsave_in_progress"]:
-            time.sleep(LOOK_S)
+            if time.perf_counter() - began > LIMIT_S:
+                raise Failed("Redis does not hear that it has saved")
+            time.sleep(LOOK_S)  # the server tells who asks
         return took
 
     def restart(self) -> float:
@@ -96,7 +98,7 @@ class Redis:
                     return
             except (errors.ConnectionError, errors.BusyLoadingError):
                 pass
-            time.sleep(LOOK_S)
+            time.sleep(LOOK_S)  # it refuses until it has loaded; bounded above
         raise Failed("Redis did not come back in time")
 
     def end(self) -> None:
