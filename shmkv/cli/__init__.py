@@ -1,13 +1,15 @@
 """The command `shmkv`: its entry point, which imports the rest only when it is called.
 
 Owns: what holds before and after everything else: an interrupt ends with 130 and without a
-traceback; and the short way. Scripts call `shmkv get NAME KEY` in loops, and half of its time would
-go into importing click: a `get` of which no argument begins with a dash needs nothing that click
-knows, and `getting` answers it. All other lines are click's (`app.py`). README.md is the map.
+traceback; what Python cannot read of the program itself is one line and 3; and the short way.
+Scripts call `shmkv get NAME KEY` in loops, and half of its time would go into importing click: a
+`get` of which no argument begins with a dash needs nothing that click knows, and `getting` answers
+it. All other lines are click's (`app.py`). README.md is the map.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -24,9 +26,20 @@ def main() -> None:
         cli.main(prog_name="shmkv")
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:  # verbs end by `ends`: this befell the way to them
+        if os.environ.get("SHMKV_DEBUG") == "1":
+            raise
+        _tell(f"shmkv: this program could not be loaded: {error}")
+        sys.exit(3)
 
 
 def _plain_get(args: list[str]) -> bool:
     """Is it `get` without options, and no shell that asks for completions?"""
     dashed = any(arg.startswith("-") for arg in args)
     return args[:1] == ["get"] and not dashed and "_SHMKV_COMPLETE" not in os.environ
+
+
+def _tell(line: str) -> None:
+    """Write a line as `output.tell` does, which may be what could not be loaded."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -279,3 +280,17 @@ def test_completion_scripts(finished: Finished, shell: str) -> None:
     code, out, _ = finished(env={"_SHMKV_COMPLETE": f"{shell}_source"})
     assert code == 0
     assert b"_SHMKV_COMPLETE" in out
+
+
+@pytest.mark.parametrize(("text", "debug"), [("raise OSError(28, 'full')", False), ("", True)])
+def test_a_program_that_cannot_be_loaded_says_so(tmp_path: Path, text: str, debug: bool) -> None:
+    (tmp_path / "click.py").write_text(text)  # the second is no click at all
+    env = CLEAN | {"PYTHONPATH": f"{tmp_path}:{ROOT}"} | ({"SHMKV_DEBUG": "1"} if debug else {})
+    done = subprocess.run(
+        [sys.executable, "-m", "shmkv", "ls"], env=env, capture_output=True, timeout=SECONDS
+    )
+    assert done.returncode == (1 if debug else 3)
+    assert (b"Traceback" in done.stderr) == debug
+    if not debug:
+        said = b"shmkv: this program could not be loaded: [Errno 28] full\n"
+        assert (done.stdout, done.stderr) == (b"", said)
