@@ -16,7 +16,7 @@
 
 #include "kv_test.h"
 
-#define DYING_MAX (1u << 21) /* instructions of one operation */
+#define DYING_MAX (1u << 21) /* instructions of one operation; of a longer one, the first */
 
 /* Lies in memory that parent and child share. */
 struct track {
