@@ -75,9 +75,10 @@ def must(condition: object, text: str) -> None:
 
 
 def of_the_segment(text: str) -> bool:
-    """Does what was raised come from making a segment? That says what the system said."""
+    """Does what was raised come from making a segment, or from asking which file it is? That says
+    what the system said."""
     raised = [line for line in text.splitlines() if line.startswith("  File ")][-1:]
-    rooms = ("/shmkv/segment.py", "/shmkv/filling.py")
+    rooms = ("/shmkv/segment.py", "/shmkv/filling.py", "/shmkv/daemon/turn.py")
     return "OSError" in text and bool(raised) and any(room in raised[0] for room in rooms)
 
 

@@ -287,15 +287,26 @@ def cli_replace(s: Stage) -> Act:
 
 
 class _UntilSaved(Stop):
-    """Stops when the directory has another snapshot."""
+    """Stops when the directory has another snapshot, or could not be listed twice in a row."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
         self._before = set(folder.glob("snapshot-*.shmkv"))
+        self._blind = 0
 
     def is_set(self) -> bool:
-        return set(self._folder.glob("snapshot-*.shmkv")) != self._before
+        try:
+            found = set(self._folder.glob("snapshot-*.shmkv"))
+        except OSError:
+            self._blind += 1
+            return self.gave_up
+        self._blind = 0
+        return found != self._before
+
+    @property
+    def gave_up(self) -> bool:
+        return self._blind >= 2
 
 
 @scene("everysec", tuple(range(ALL + 1)), ALL, daemon=True)
@@ -312,9 +323,12 @@ def daemon(s: Stage) -> Act:
         with mine.running():
             yield
 
+    stop = _UntilSaved(s.folder)
+
     def act() -> None:
-        result = loop.serve(task, _UntilSaved(s.folder), Told(), beside=beside)
-        assert result.end is loop.End.STOPPED, result.text
+        result = loop.serve(task, stop, Told(), beside=beside)
+        if stop.gave_up or result.end is not loop.End.STOPPED:
+            raise shmkv.PersistError(f"not saved: {result.text}")
         store.close()
 
     return act
