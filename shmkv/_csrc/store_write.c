@@ -97,8 +97,10 @@ static void fill_item(struct kv_handle *h, const struct kv_place *place, const s
     unsigned char *item = arena_at(h, place->ref);
     if (it->flags & KV_ITEM_DEADLINE) {
         uint32_t *mortal = &kv_header_of(h)->mortal;
-        if (__builtin_expect(kv_load_rlx(mortal) == 0, 0)) /* before anybody can look for it */
+        if (__builtin_expect(kv_load_rlx(mortal) == 0, 0)) { /* before anybody can look for it */
             kv_store_rlx(mortal, 1u);
+            FAULT(mortal_said);
+        }
         kv_store_rlx(item_word(item, kv_item_deadline_at()), deadline_ms);
     }
     if (it->flags & KV_ITEM_COUNTER)

@@ -29,6 +29,7 @@ MIB = 1 << 20
 LOCK_TIMEOUT_S = 5.0
 _HEADER = struct.Struct("<QIIQQQ")  # magic, version, fingerprint, size, max_size, seed
 _SEED_AT = 32
+_MORTAL_AT = 152
 ROW_BYTES = 1024
 HELD_IN_ROW = (64, 256)  # reservations, what they replace, pins
 _numbers = itertools.count(1)
@@ -95,6 +96,11 @@ class Stage:
             for number in numbers:
                 file.seek(self.geometry["off_rows"] + number % rows * ROW_BYTES)
                 file.write(struct.pack("<I", number))
+
+    def mortal(self) -> bool:
+        """Does the header say that some item has, or had, a deadline?"""
+        with self.path.open("rb") as file:
+            return os.pread(file.fileno(), 4, _MORTAL_AT) != bytes(4)
 
     def rows_left(self, own: int) -> list[int]:
         """Rows that still bear a number (the attachment `own` excepted), a reservation or a pin."""

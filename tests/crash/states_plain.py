@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import shmkv
-from tests.crash.judge import ABSENT, Item, now_s
+from tests.crash.judge import ABSENT, Item, Judge, now_s
 from tests.crash.scene import Scene
 from tests.crash.stage import Stage, value
 
@@ -87,6 +87,27 @@ def _till(seconds: float, generation: int) -> Callable[[Stage], Scene]:
         return scene
 
     return build
+
+
+def _first_deadline(stage: Stage) -> Scene:
+    """Nothing had a deadline so far: once the item can be found, the header says that one has."""
+    with stage.open() as store:
+        store.set(TARGET, OLD)
+
+    def settle(scene: Scene, judge: Judge) -> None:
+        if judge.store.ttl(TARGET) is not None and not stage.mortal():
+            judge.say("an item has a deadline, and the header says that none ever had one")
+
+    new = value(TARGET, 2, 600)
+    after = {TARGET: [Item(new, until(LONG_S))]}
+    return Scene(
+        stage,
+        lambda s: s.set(TARGET, new, ttl=LONG_S),
+        after,
+        target=TARGET,
+        near=near_keys(stage),
+        settle=settle,
+    )
 
 
 def _touch(key: str, ttl: float | None) -> Callable[[Stage], Scene]:
@@ -164,6 +185,7 @@ SCENES: dict[str, Callable[[Stage], Scene]] = {
     "set-larger": setting(3000),
     "set-expired": setting(300, "gone"),
     "set-ttl": _till(LONGER_S, 2),
+    "set-first-ttl": _first_deadline,
     "set-other-type": changing(lambda s: s.set(TARGET, 12), target=12),
     "add-new": changing(lambda s: s.add("fresh", b"a" * 70), fresh=b"a" * 70),
     "add-refused": changing(lambda s: s.add(TARGET, b"a" * 70)),
