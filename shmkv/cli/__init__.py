@@ -4,7 +4,8 @@ Owns: what holds before and after everything else: an interrupt ends with 130 an
 traceback; what Python cannot read of the program itself is one line and 3; and the short way.
 Scripts call `shmkv get NAME KEY` in loops, and half of its time would go into importing click: a
 `get` of which no argument begins with a dash needs nothing that click knows, and `getting` answers
-it. All other lines are click's (`app.py`). README.md is the map.
+it. All other lines are click's (`app.py`). The verb that works hard steps aside first. README.md is
+the map.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ def main() -> None:
             from shmkv.cli import getting
 
             getting.quick(sys.argv[2:])
+        if sys.argv[1:2] == ["report"]:
+            from shmkv.cli import aside
+
+            aside.step_aside()
         from shmkv.cli.app import cli
 
         cli.main(prog_name="shmkv")

@@ -5,8 +5,7 @@ for who lacks the libraries.
 
 Promises: the store is only read, whomever its file lets in, and let go before the page is made. A
 store that is damaged gives a page of what could be read, a line on standard error, and exit code 3.
-The file appears whole or not at all. Where all processors are busy it takes its time: who works
-goes before who looks.
+The file appears whole or not at all. Where all processors are busy it takes its time (`aside`).
 
 Does not: look or format (`shmkv/report`), which needs jinja2, matplotlib and numpy and is imported
 when it is needed.
@@ -14,7 +13,6 @@ when it is needed.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from pathlib import Path
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
 NEEDS = "report needs {}: pip install 'shmkv[report]'"
 WAIT_S = 1.0  # for a lock that a reader of damaged bytes may meet
-NICE = 16  # who looks yields to who works
 
 
 @verb(
@@ -62,8 +59,6 @@ def report_(call: Call, output: str | None) -> None:
 
 
 def _report(call: Call, path: str | None) -> None:
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
     room = _room()
     seen = _seen(room, call)
     page = room.render(seen)

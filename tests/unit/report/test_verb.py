@@ -29,7 +29,6 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Call it in an empty folder."""
     monkeypatch.delenv("SHMKV_STORE", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "setpriority", lambda *how: None)  # this process goes on with others
 
     def call(*args: str, code: int = 0) -> Result:
         result = CliRunner().invoke(cli, ["report", *args])
@@ -146,13 +145,3 @@ def test_without_a_library_it_says_what_to_install(
     told = run(store.name, code=3).stderr
     assert told == f"shmkv: report needs {library}: pip install 'shmkv[report]'\n"
     monkeypatch.undo()
-
-
-def test_who_looks_yields_to_who_works(store: shmkv.Store, tmp_path: Path) -> None:
-    code = (
-        "import os, sys; from shmkv.cli.app import cli; cli(standalone_mode=False);"
-        " print(os.getpriority(os.PRIO_PROCESS, 0), file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", code, "report", store.name, "-o", str(tmp_path / "page.html")]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=True)
-    assert int(told.stderr) >= 16

@@ -1,0 +1,56 @@
+"""Stepping aside: what a verb that works hard does before anything else, so that others work on.
+
+Owns: the one decision how little of a busy machine such a verb takes. Linux may share processors
+among sessions before it shares them among processes (autogroups, see sched(7)); there a priority
+says nothing to processes of another terminal. So the verb goes on in a session of its own, which as
+a whole, and as a process, has a low priority. Where processors are idle that costs it nothing.
+
+Does not: run in a process that has more to do than the verb (tests, programs that call click).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from typing import NoReturn
+
+NICE = 14  # of two processors that two processes keep busy, about 2 %
+PR_SET_PDEATHSIG = 1
+
+
+def step_aside() -> None:
+    """Go on in a child, which returns from here; this process ends as that one ends.
+
+    Whatever ends this one interrupts the child. Where no process can be made, this one goes on.
+    """
+    parent = os.getpid()
+    try:
+        child = os.fork()
+    except OSError:
+        child = 0
+    if child:
+        _end_like(child)
+    if os.getpid() != parent:
+        os.setsid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        if os.getppid() != parent:
+            raise KeyboardInterrupt
+        # Only a session of one's own: the terminal's would stay so for all that is in it.
+        with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
+            group.write(str(NICE))
+    with contextlib.suppress(OSError):
+        nice = max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+
+
+def _end_like(child: int) -> NoReturn:
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code < 0:
+        with contextlib.suppress(OSError):  # SIGKILL is as it is
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+        code = 128 - code
+    sys.exit(code)
