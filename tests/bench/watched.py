@@ -1,12 +1,12 @@
 """What two workers lose while they are looked at: python -m tests.bench.watched [rounds].
 
-Two processes read and write at full speed (90/10, zipf 0.99, a full store of 64 MiB). Beside them
-`shmkv top` has a terminal of its own, and `shmkv report` is made over and over. In each round both
-run for a while and are stopped (SIGSTOP) for as long, first one, then the other, in turns; judged
-is the median over rounds of the ratio of the workers' operations. Beside it stands the share of a
-processor that they used. With --count the hot keys of `shmkv hot --count`, over and over, take
-their place. All of it is one session: what a report yields by its low priority counts only among
-processes that the kernel gives time together.
+Two processes read and write at full speed (90/10, zipf 0.99, a full store of 64 MiB with a daemon
+that samples what they ask for). Beside them `shmkv top` has a terminal of its own, and `shmkv
+report` is made over and over on another: sessions of their own, as somebody at a terminal has them.
+In each round both run for a while and are stopped (SIGSTOP) for as long, first one, then the other,
+in turns; judged is the median over rounds of the ratio of the workers' operations. Beside it stands
+the share of a processor that they used. With --count the hot keys of `shmkv hot --count`, over and
+over, take their place.
 
 Does not: take part in the tests. Other processes of a busy machine disturb it: ask for more rounds.
 """
@@ -18,7 +18,6 @@ import itertools
 import os
 import pty
 import random
-import signal
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,8 @@ import time
 from collections.abc import Iterator
 from multiprocessing import get_context
 from typing import Any
+
+import psutil
 
 import shmkv
 from tests.bench.keys import Zipf, make_keys
@@ -88,32 +89,53 @@ def workers(name: str) -> Iterator[list[Any]]:
             process.kill()
 
 
-AGAIN = "import sys\nfrom shmkv.cli.app import cli\nwhile True: cli(standalone_mode=False)"
+def again(*verb: str) -> list[str]:
+    """A command that does this verb over and over."""
+    return ["sh", "-c", 'while "$@"; do :; done', "again", sys.executable, "-m", "shmkv", *verb]
 
 
 @contextlib.contextmanager
-def eyes(name: str, count: bool) -> Iterator[list[int]]:
-    """Who looks at the workers; their process ids."""
+def eyes(name: str, count: bool) -> Iterator[list[psutil.Process]]:
+    """Who looks at the workers."""
     if count:
-        with on_terminal("-c", AGAIN, "hot", name, "--count") as pid:
-            yield [pid]
+        with on_terminal(*again("hot", name, "--count")) as hot:
+            yield [hot]
         return
     with (
-        on_terminal("-m", "shmkv", "top", name) as top,
-        on_terminal("-c", AGAIN, "report", name, "-o", "-") as report,
+        on_terminal(sys.executable, "-m", "shmkv", "top", name) as top,
+        on_terminal(*again("report", name, "-o", "-")) as report,
     ):
         yield [top, report]
 
 
 @contextlib.contextmanager
-def on_terminal(*verb: str) -> Iterator[int]:
-    """A program on a terminal of 80 x 24 that has begun to write; its process id."""
+def watching(name: str) -> Iterator[None]:
+    """A daemon, which keeps the past."""
+    words = [sys.executable, "-m", "shmkv", "daemon", name, "--foreground"]
+    process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        with shmkv.open(name, create=False) as store:
+            deadline = time.monotonic() + 60
+            while not store._daemon(False):
+                if time.monotonic() > deadline or process.poll() is not None:
+                    raise RuntimeError("the daemon does not run")
+                time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextlib.contextmanager
+def on_terminal(*command: str) -> Iterator[psutil.Process]:
+    """A program on a terminal of 80 x 24, in a session of its own, that has begun to write."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, *verb],
+        command,
         stdin=slave,
         stdout=slave,
         stderr=slave,
+        start_new_session=True,
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
     )
     os.close(slave)
@@ -131,27 +153,46 @@ def on_terminal(*verb: str) -> Iterator[int]:
     thread.start()
     try:
         if not drawn.wait(60) or process.poll() is not None:
-            raise RuntimeError(f"{verb} does not run")
-        yield process.pid
+            raise RuntimeError(f"{command} does not run")
+        yield psutil.Process(process.pid)
     finally:
-        process.kill()
+        for one in reversed(tree(psutil.Process(process.pid))):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         process.wait()
         os.close(master)
         thread.join(5)
 
 
-def cpu_seconds(pid: int) -> float:
-    """What a process has used."""
-    with open(f"/proc/{pid}/stat") as stream:
-        words = stream.read().rpartition(")")[2].split()
-    ticks: int = os.sysconf("SC_CLK_TCK")
-    return (int(words[11]) + int(words[12])) / ticks
+def tree(root: psutil.Process) -> list[psutil.Process]:
+    """A process and all it has made, from the top."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [root, *(one for child in root.children() for one in tree(child))]
+    return []
 
 
-def turn(counts: list[Any], pids: list[int], runs: bool) -> float:
+def cpu_seconds(root: psutil.Process) -> float:
+    """What a process has used, and what it has made, the dead included."""
+    used = 0.0
+    for one in tree(root):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            used += sum(one.cpu_times()[:4])
+    return used
+
+
+def let(root: psutil.Process, runs: bool) -> None:
+    """Stop a process and all it has made, from the top, so that it makes no more; or let them go
+    on."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        (root.resume if runs else root.suspend)()
+        for child in root.children():
+            let(child, runs)
+
+
+def turn(counts: list[Any], seen: list[psutil.Process], runs: bool) -> float:
     """Operations a second of all workers while the others run or stand still."""
-    for pid in pids:
-        os.kill(pid, signal.SIGCONT if runs else signal.SIGSTOP)
+    for one in seen:
+        let(one, runs)
     time.sleep(SETTLE)
     before, began = sum(done.value for done in counts), time.perf_counter()
     time.sleep(TURN)
@@ -165,13 +206,13 @@ def measured(rounds: int, count: bool) -> tuple[list[float], float]:
         try:
             for key in make_keys(KEYS):
                 store.set(key, VALUE)
-            with workers(name) as counts, eyes(name, count) as pids:
+            with watching(name), workers(name) as counts, eyes(name, count) as seen:
                 for number in range(rounds):
                     rates = {}
                     for runs in (True, False) if number % 2 else (False, True):
-                        before = sum(map(cpu_seconds, pids))
-                        rates[runs] = turn(counts, pids, runs)
-                        used += sum(map(cpu_seconds, pids)) - before
+                        before = sum(map(cpu_seconds, seen))
+                        rates[runs] = turn(counts, seen, runs)
+                        used += sum(map(cpu_seconds, seen)) - before
                     ratios.append(rates[True] / rates[False])
         finally:
             shmkv.unlink(name)
