@@ -217,14 +217,23 @@ class Judge:
         return found | {one.name for one in SHM.glob(f"{mark}*{self.stage.name}*")}
 
     def grows(self, fate: Fate) -> None:
-        """Die there again and again: no more is left than by the first ones."""
+        """Die there again and again: no more is left than by the first ones. Which call is the n-th
+        differs with the threads; where one left more than another, go on: it must stay at that."""
+        counts = self._left(fate)
+        if counts[-1] > counts[2] + 1:
+            more = self._left(fate)
+            text = f"it grows: {counts + more}: {sorted(self.names())[-12:]}"
+            must(max(more) <= max(counts), text)
+
+    def _left(self, fate: Fate) -> list[int]:
+        """How much there is after each of so many deaths."""
         counts = []
         for _ in range(AGAIN):
             if self.stage.scene != "cli_replace":
                 self._without_segment()
             self.again(fate)
             counts.append(len(self.names()))
-        must(counts[-1] <= counts[2] + 1, f"it grows: {counts}: {sorted(self.names())[-12:]}")
+        return counts
 
     def _without_segment(self) -> None:
         """Where the scene begins with a reboot, there is one."""
