@@ -62,6 +62,7 @@ struct kv_handle {
     struct kv_log *log; /* the journal's files (journal.c), where this process knows them */
     void (*log_end)(struct kv_log *); /* closes and frees that */
     bool held;                        /* created and not yet published */
+    pthread_mutex_t filling; /* while held: one thread asks for memory, others wait for it */
     uint64_t lock_timeout_ns;
     struct kv_own *own;
     struct kv_handle *next; /* all handles of the process, for fork */

@@ -31,6 +31,7 @@
 #include "wait.h"
 
 #define KV_BACK_STEP (1ULL << 20)
+#define KV_FILL_STEP (4ULL << 20)
 
 /* ---- fork --------------------------------------------------------------------------------- */
 
@@ -117,16 +118,16 @@ static int fallocate_range(int fd, uint64_t from, uint64_t end) {
     return r;
 }
 
-/* Memory that this process writes to next, all of it: its pages are mapped together, which takes a
- * fraction of what a fault for each takes. Only a hint, older kernels refuse. */
-static void map_ahead(struct kv_handle *h, uint64_t from, uint64_t end) {
+/* Who fills a new store writes to all of its memory next: pages are made and mapped at once, which
+ * takes less than to make them and to meet a fault for each. Where the kernel refuses, whatever the
+ * reason, the other way says it. */
+static int allocate(struct kv_handle *h, uint64_t from, uint64_t end) {
 #ifdef MADV_POPULATE_WRITE
     uint64_t first = from & ~(uint64_t)4095;
-    if (h->held)
-        (void)madvise(h->base + first, (size_t)(end - first), MADV_POPULATE_WRITE);
-#else
-    (void)h, (void)from, (void)end;
+    if (h->held && madvise(h->base + first, (size_t)(end - first), MADV_POPULATE_WRITE) == 0)
+        return 0;
 #endif
+    return fallocate_range(h->fd, from, end);
 }
 
 uint64_t segment_ghost_bytes(const struct kv_handle *h) {
@@ -157,7 +158,7 @@ uint64_t segment_watermark(struct kv_handle *h) {
     return kv_load_rlx(&h->backed);
 }
 
-kv_status segment_back(struct kv_op *op, uint64_t end) {
+static kv_status back(struct kv_op *op, uint64_t end) {
     struct kv_handle *h = op->h;
     struct kv_header *head = kv_header_of(h);
     for (;;) {
@@ -168,7 +169,7 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
          * disk takes more at once. */
         uint64_t size = kv_load_rlx(&head->size), bases = kv_geometry_bases(&h->g, size);
         uint64_t limit = h->g.off_arena + (bases << h->g.base_shift);
-        uint64_t step = h->held && seen / 8 > KV_BACK_STEP ? seen / 8 : KV_BACK_STEP;
+        uint64_t step = h->held ? KV_FILL_STEP : KV_BACK_STEP;
         uint64_t to = seen + step > end ? seen + step : end;
         to = to > limit && end <= limit ? limit : to;
         if (end > h->g.off_journal)
@@ -178,16 +179,15 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
             op->err = EBADF;
             return KV_OS;
         }
-        int e = fallocate_range(h->fd, seen, to);
+        int e = allocate(h, seen, to);
         if (e == ENOSPC && to > end)
-            e = fallocate_range(h->fd, seen, to = end);
+            e = allocate(h, seen, to = end);
         if (e != 0) {
             op->err = e;
             (void)kv_add_rlx(&head->nospace, 1u);
             return e == ENOSPC || e == EFBIG || e == ENOMEM ? KV_NOSPACE : KV_OS;
         }
         FAULT(segment_allocated);
-        map_ahead(h, seen, to);
         uint64_t before = seen;
         if (kv_cas(&head->watermark, &seen, to)) {
             FAULT(segment_backed);
@@ -196,6 +196,16 @@ kv_status segment_back(struct kv_op *op, uint64_t end) {
             return KV_CORRUPT; /* it only rises, and memory is there before it does */
         }
     }
+}
+
+kv_status segment_back(struct kv_op *op, uint64_t end) {
+    struct kv_handle *h = op->h;
+    if (!h->held)
+        return back(op, end);
+    (void)pthread_mutex_lock(&h->filling);
+    kv_status r = back(op, end);
+    (void)pthread_mutex_unlock(&h->filling);
+    return r;
 }
 
 /* Whoever meets a higher number asks for the memory again: what is there already costs nothing, and

@@ -3,8 +3,8 @@
 A tmpfs of its own lies over /dev/shm, in a mount namespace that ends with the child; a ballast file
 leaves exactly so many pages free. For each number: creating says NoSpace and leaves nothing, or
 works; a store that was created fills, grows as far as there is memory, and goes on at that size;
-when the ballast goes, the same store takes more. A touch of memory that is not there would end the
-child with SIGBUS. Run by hand, as root:
+when the ballast goes, the same store takes more; coming back from disk goes as far, or leaves
+nothing. A touch of memory that is not there would end the child with SIGBUS. Run by hand, as root:
 
     python -m tests.stress.failing_space --n 0 --seed 1      # every number of pages
     python -m tests.stress.failing_space --pages 131 --size 2097152
@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import random
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -112,9 +113,29 @@ def story(pages: int, size: int, seed: int) -> str:
     ballast.leave(0)  # whatever it has it keeps
     use(store, rng, 200)
     store.close()
-    with shmkv.open(NAME, size=size) as again:
-        use(again, rng, 50)
+    with tempfile.TemporaryDirectory() as folder:
+        with shmkv.open(NAME, size=size, path=folder) as again:
+            use(again, rng, 50)
+            again.snapshot()
+        come_back(folder, pages, ballast, rng)
     return "short" if short else "whole"
+
+
+def come_back(folder: str, pages: int, ballast: Ballast, rng: random.Random) -> None:
+    """From disk into so many free pages: whole, colder, or refused and without a trace."""
+    shmkv.unlink(NAME)
+    ballast.leave(pages)
+    try:
+        with shmkv.open(NAME, path=folder) as store:
+            use(store, rng, 50)
+    except (shmkv.NoSpace, shmkv.PersistError) as refusal:
+        if others():
+            raise AssertionError(f"{str(refusal)!r}, and there is {others()}") from None
+    else:
+        shmkv.unlink(NAME)
+    ballast.go()
+    with shmkv.open(NAME, path=folder) as store:
+        use(store, rng, 50)
 
 
 def in_own_shm(body: Callable[[], object], options: str = "size=8m") -> int:
