@@ -14,7 +14,8 @@
  * a program that closes all descriptors (daemons do) does not let go of its rows.
  *
  * Backing. posix_fallocate, then the watermark by CAS; repeating both is harmless. Memory is never
- * given back while the segment lives, so an address below the watermark stays good for ever. */
+ * given back while the segment lives, so an address below the watermark stays good for ever. While
+ * a creation is held, pages are made by mapping them (allocate), by one thread at a time. */
 #include "segment.h"
 
 #include <errno.h>
@@ -435,6 +436,7 @@ static kv_status handle_new(int fd, const char *name, bool readonly, uint64_t ti
     (void)snprintf(h->name, sizeof h->name, "%s", name);
     h->fd = -1;
     h->sampled = UINT64_MAX;
+    (void)pthread_mutex_init(&h->filling, NULL);
     kv_status s = handle_reopen(h, fd);
     if (s == KV_OK)
         s = own_page(h);

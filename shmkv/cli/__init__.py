@@ -26,15 +26,18 @@ def main() -> None:
             from shmkv.cli import aside
 
             aside.step_aside()
+        from shmkv.cli import ends
         from shmkv.cli.app import cli
 
-        cli.main(prog_name="shmkv")
+        with ends.settled():  # help, too, may find standard output full
+            cli.main(prog_name="shmkv")
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # verbs end by `ends`: this befell the way to them
+    except Exception as error:  # all else ends by `ends`: this befell the way to it
         if os.environ.get("SHMKV_DEBUG") == "1":
             raise
-        _tell(f"shmkv: this program could not be loaded: {error}")
+        words = " ".join(str(error).split()) or type(error).__name__
+        _tell(f"shmkv: this program could not be loaded: {words}")
         sys.exit(3)
 
 
@@ -46,5 +49,6 @@ def _plain_get(args: list[str]) -> bool:
 
 def _tell(line: str) -> None:
     """Write a line as `output.tell` does, which may be what could not be loaded."""
-    with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)

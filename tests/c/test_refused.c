@@ -190,6 +190,13 @@ static kv_status in_bare(kv_status (*act)(struct kv_handle *, struct kv_op *, ui
 static kv_status grow(struct kv_handle *bare, struct kv_op *op, uint32_t beyond) {
     return segment_back(op, base_offset(bare, beyond + 3));
 }
+static kv_status fill(struct kv_handle *bare, struct kv_op *op, uint32_t beyond) {
+    bare->held = true;
+    kv_status s = grow(bare, op, beyond);
+    bare->held = false;
+    CHECK(no.call != MADVISE || s == KV_OK); /* there is another way */
+    return s;
+}
 static kv_status claim(struct kv_handle *bare, struct kv_op *op, uint32_t beyond) {
     kv_status s = arena_take_base(op, beyond);
     if (s == KV_OK)
@@ -205,6 +212,7 @@ static kv_status extend(struct kv_handle *bare, struct kv_op *op, uint32_t beyon
     return s;
 }
 static kv_status growing(void) { return in_bare(grow); }
+static kv_status filling(void) { return in_bare(fill); }
 static kv_status claiming(void) { return in_bare(claim); }
 static kv_status extending(void) { return in_bare(extend); }
 
@@ -261,7 +269,7 @@ static const struct asking askings[] = {
     {"twins", twins},             {"compacting", compacting}, {"making room", making_room},
     {"making index", making_index}, {"tidying", tidying},
     {"checking", checking}, {"scanning", scanning},
-    {"growing", growing},         {"claiming", claiming},
+    {"growing", growing},         {"filling", filling},       {"claiming", claiming},
     {"extending", extending},     {"taking over", taking_over}, {"adopting", adopting},
 };
 

@@ -294,3 +294,17 @@ def test_a_program_that_cannot_be_loaded_says_so(tmp_path: Path, text: str, debu
     if not debug:
         said = b"shmkv: this program could not be loaded: [Errno 28] full\n"
         assert (done.stdout, done.stderr) == (b"", said)
+
+
+@pytest.mark.parametrize("line", [["--help"], ["--version"], ["report", "--help"]])
+def test_help_finds_standard_output_full(line: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "shmkv", *line],
+            cwd=ROOT,
+            env=CLEAN,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=SECONDS,
+        )
+    assert (done.returncode, done.stderr) == (3, b"shmkv: No space left on device\n")
