@@ -121,12 +121,15 @@ static int fallocate_range(int fd, uint64_t from, uint64_t end) {
 
 /* Who fills a new store writes to all of its memory next: pages are made and mapped at once, which
  * takes less than to make them and to meet a fault for each. Where the kernel refuses, whatever the
- * reason, the other way says it. */
+ * reason, it keeps what it made so far: that goes, nobody has it yet; the other way then says why.
+ */
 static int allocate(struct kv_handle *h, uint64_t from, uint64_t end) {
 #ifdef MADV_POPULATE_WRITE
-    uint64_t first = from & ~(uint64_t)4095;
+    uint64_t first = from & ~(uint64_t)4095, next = (from + 4095) & ~(uint64_t)4095;
     if (h->held && madvise(h->base + first, (size_t)(end - first), MADV_POPULATE_WRITE) == 0)
         return 0;
+    if (h->held)
+        (void)madvise(h->base + next, (size_t)(end - next), MADV_REMOVE);
 #endif
     return fallocate_range(h->fd, from, end);
 }

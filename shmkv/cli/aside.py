@@ -11,7 +11,6 @@ Does not: run in a process that has more to do than the verb (tests, programs th
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -43,12 +42,19 @@ def step_aside() -> None:
         os.setsid()
         # Jobs that scripts start with & ignore it; here no terminal sends it, only the parent does.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        _end_with_parent()
         if os.getppid() != parent:
             raise KeyboardInterrupt
         _lower_session(nice)
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, nice)
+
+
+def _end_with_parent() -> None:
+    with contextlib.suppress(ImportError):  # a Python made without it: the page is made to its end
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _lower_session(nice: int) -> None:

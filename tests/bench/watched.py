@@ -123,7 +123,10 @@ def watching(name: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager

@@ -48,7 +48,8 @@ static void on_break(ucontext_t *c) {
 static void on_step(ucontext_t *c) {
     greg_t *reg = c->uc_mcontext.gregs;
     if (now.recording) {
-        now.t->pc[now.t->count++] = (uint64_t)reg[REG_RIP];
+        if (now.t->count < DYING_MAX)
+            now.t->pc[now.t->count++] = (uint64_t)reg[REG_RIP];
         if (now.t->count == DYING_MAX) /* a store full of work: this far, then at full speed */
             reg[REG_EFL] &= ~TRAP_FLAG;
     } else if (now.put_back) {

@@ -292,12 +292,12 @@ class _UntilSaved(Stop):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
-        self._before = set(folder.glob("snapshot-*.shmkv"))
+        self._before = self._snapshots()
         self._blind = 0
 
     def is_set(self) -> bool:
         try:
-            found = set(self._folder.glob("snapshot-*.shmkv"))
+            found = self._snapshots()
         except OSError:
             self._blind += 1
             return self.gave_up
@@ -307,6 +307,10 @@ class _UntilSaved(Stop):
     @property
     def gave_up(self) -> bool:
         return self._blind >= 2
+
+    def _snapshots(self) -> set[str]:
+        names = os.listdir(self._folder)  # which says what was refused
+        return {name for name in names if name.startswith("snapshot-") and name.endswith(".shmkv")}
 
 
 @scene("everysec", tuple(range(ALL + 1)), ALL, daemon=True)
