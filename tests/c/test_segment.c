@@ -3,7 +3,8 @@
  * A creator is killed at each fault point by a real SIGKILL, and whoever opens next finishes its
  * work. Whatever is not exactly a segment of ours is refused with the right status, and not one
  * byte of it changes. A file system that is full is a small tmpfs of the test's own; where none can
- * be mounted the test says so. Needs KV_FAULT=1. */
+ * be mounted the test says so. What threads of a process tell each other about the watermark comes
+ * at the worst moments: at a fault point, and from a stand-in for fstat. Needs KV_FAULT=1. */
 #include "kv_test.h"
 
 #include <errno.h>
@@ -521,6 +522,64 @@ static void in_small_tmpfs(const char *folder) {
 
 static void test_no_space(void) { world_in_tmpfs("size=2m", in_small_tmpfs); }
 
+/* ---- what threads of a process know of the watermark --------------------------------------- */
+
+/* Another process, and another thread of this one: what they do between two steps of ours. */
+static struct kv_handle *other_process, *shared;
+static void (*between)(void); /* at the next fstat, by which a higher watermark is checked */
+
+int fstat(int fd, struct stat *st) {
+    void (*act)(void) = between;
+    between = NULL;
+    if (act != NULL)
+        act();
+    return fstatat(fd, "", st, AT_EMPTY_PATH);
+}
+
+static void raise_mark(struct kv_handle *h) {
+    struct kv_op op = kv_op_make(h);
+    OK(segment_back(&op, kv_header_of(h)->watermark + MIB));
+}
+
+static void thread_raises(void) { raise_mark(shared); }
+
+/* Where our compare-and-swap of the watermark is next: it comes too late. Then a thread of ours
+ * goes on from there, and what it stores in the handle is there before we look at what we lost to.
+ */
+static void overtake(const char *name, void *arg) {
+    if (strcmp(name, "segment_allocated") != 0)
+        return;
+    kv_fault_arm(0, 0);
+    kv_fault_hook(NULL, NULL);
+    raise_mark(other_process);
+    *(uint64_t *)arg = kv_header_of(shared)->watermark + MIB;
+    kv_store_rlx(&shared->backed, *(uint64_t *)arg);
+}
+
+static void test_threads_learn(void) {
+    shared = world_open(32 * MIB, 0);
+    other_process = world_twin(shared);
+    raise_mark(other_process);
+    uint64_t mark = kv_header_of(shared)->watermark, promised = 0;
+    between = thread_raises;
+    uint64_t known = segment_watermark(shared);
+    if (between == NULL)
+        CHECK(known > mark); /* what the thread found out is not forgotten */
+    else
+        kv_test_not_run("nothing can stand in for fstat of this C library");
+    between = NULL;
+    struct kv_op op = kv_op_make(shared);
+    mark = segment_watermark(shared);
+    kv_fault_hook(overtake, &promised);
+    kv_fault_arm(0, KV_FAULT_CALL);
+    OK(segment_back(&op, mark + 4096)); /* nor taken for damage */
+    CHECK(promised > mark);
+    raise_mark(other_process);
+    CHECK(kv_header_of(shared)->watermark >= promised);
+    store_detach(other_process);
+    store_detach(shared);
+}
+
 static const struct kv_test tests[] = {
     {"segment_hash", test_hash},
     {"segment_geometry", test_geometry},
@@ -535,5 +594,6 @@ static const struct kv_test tests[] = {
     {"segment_gone", test_gone},
     {"segment_readonly", test_readonly},
     {"segment_no_space", test_no_space},
+    {"segment_threads_learn", test_threads_learn},
 };
 KV_TEST_MAIN(tests)
