@@ -3,7 +3,7 @@
 Owns: when a store is looked at, which key does what, colours. The text itself is of `draw`.
 
 Promises: the store is looked at once an interval, hot keys so seldom that looking for them takes at
-most a fiftieth of the time, both in a thread of their own: the screen answers meanwhile. A store
+most a hundredth of the time, both in a thread of their own: the screen answers meanwhile. A store
 that is removed or remade, or damaged, is said and the last figures stay.
 
 Does not: compute (`model`), or end with a traceback because of a store.
@@ -30,7 +30,7 @@ from shmkv.top.model import KEY_ORDERS, ORDERS, Frame, Meter, next_of
 from shmkv.top.sample import fate
 
 STYLES = {"plain": "", "head": "bold", "bad": "bold red", "dim": "dim"}
-HOT_SHARE = 50  # a look for hot keys is followed by so many times its length without
+HOT_SHARE = 100  # a look for hot keys is followed by so many times its length without
 HOT_SHOWN = 20
 GONE = {
     "removed": "the store was removed: its users go on with it, nobody finds it any more",
@@ -68,6 +68,7 @@ class Top(App[None]):
         self._hot_at = 0.0
         self._looking = False
         self._paused = False
+        self._lines = -1
         self.seen = View(prefix=prefix)
         """What is chosen."""
 
@@ -131,8 +132,11 @@ class Top(App[None]):
         return shown
 
     def draw(self) -> None:
-        """Show it."""
-        self.query_one("#view", Static).update(self.text())
+        """Show it. Only another number of lines has to be laid out anew."""
+        text = self.text()
+        lines = text.plain.count("\n")
+        self.query_one("#view", Static).update(text, layout=lines != self._lines)
+        self._lines = lines
 
     # --- keys -----------------------------------------------------------------------------------
 
