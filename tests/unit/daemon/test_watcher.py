@@ -28,6 +28,11 @@ def threshold(store: shmkv.Store) -> int:
         return found
 
 
+def unhurried(store: shmkv.Store) -> Watcher:
+    """One whose work costs nothing: how much it follows does not depend on this machine."""
+    return Watcher(store, worked=lambda: 0.0)
+
+
 def watch(watcher: Watcher, *seconds: float) -> None:
     """Its turn at these moments."""
     for at in seconds:
@@ -50,7 +55,7 @@ def listening(store: shmkv.Store) -> shmkv.Store:
 
 
 def test_moments_and_the_curve_are_on_the_board(listening: shmkv.Store) -> None:
-    store, watcher = listening, Watcher(listening)
+    store, watcher = listening, unhurried(listening)
     watch(watcher, 0.0)
     assert threshold(store) == 2**32 - 1
     use(store)
@@ -69,7 +74,7 @@ def test_moments_and_the_curve_are_on_the_board(listening: shmkv.Store) -> None:
 
 
 def test_it_writes_no_more_often_than_it_looks(listening: shmkv.Store) -> None:
-    store, watcher = listening, Watcher(listening)
+    store, watcher = listening, unhurried(listening)
     watch(watcher, 0.0, 0.25, FINE_S - 0.1)
     assert history.read(store).moments == ()
     use(store, rounds=1)
@@ -79,7 +84,7 @@ def test_it_writes_no_more_often_than_it_looks(listening: shmkv.Store) -> None:
 
 
 def test_while_nothing_happens_it_writes_once_a_minute(listening: shmkv.Store) -> None:
-    store, watcher = listening, Watcher(listening)
+    store, watcher = listening, unhurried(listening)
     watch(watcher, *(FINE_S * turn for turn in range(7)))
     assert len(history.read(store).moments) == 1
     watch(watcher, FINE_S + QUIET_S)
@@ -87,13 +92,13 @@ def test_while_nothing_happens_it_writes_once_a_minute(listening: shmkv.Store) -
 
 
 def test_the_next_one_goes_on_with_what_is_there(listening: shmkv.Store) -> None:
-    store, first = listening, Watcher(listening)
+    store, first = listening, unhurried(listening)
     watch(first, 0.0)
     use(store)
     watch(first, 0.25, FINE_S)  # and is killed: the threshold stays
     assert threshold(store) != 0
     before = history.read(store)
-    second = Watcher(store)
+    second = unhurried(store)
     watch(second, 500.0, 500.0 + FINE_S)
     found = history.read(store)
     assert found.moments[0] == before.moments[0]
@@ -102,7 +107,7 @@ def test_the_next_one_goes_on_with_what_is_there(listening: shmkv.Store) -> None
 
 
 def test_told_to_stop_it_writes_the_rest_and_nobody_listens(listening: shmkv.Store) -> None:
-    store, watcher = listening, Watcher(listening)
+    store, watcher = listening, unhurried(listening)
     watch(watcher, 0.0)
     use(store, rounds=1)
     watcher.close(now=NOW + 3, clock=3.0)
@@ -113,7 +118,7 @@ def test_told_to_stop_it_writes_the_rest_and_nobody_listens(listening: shmkv.Sto
 
 def test_a_store_that_never_evicts_has_a_past_and_no_sample(open_store: Open) -> None:
     store = open_store(evict=False)
-    watcher = Watcher(store)
+    watcher = unhurried(store)
     watch(watcher, 0.0)
     use(store)
     watch(watcher, FINE_S)
@@ -125,7 +130,7 @@ def test_a_store_that_never_evicts_has_a_past_and_no_sample(open_store: Open) ->
 
 def test_a_board_full_of_nonsense_is_written_anew(listening: shmkv.Store) -> None:
     listening._board_write(b"nonsense" * 100)
-    watcher = Watcher(listening)
+    watcher = unhurried(listening)
     watch(watcher, 0.0, FINE_S)
     assert len(history.read(listening).moments) == 1
 
@@ -133,7 +138,7 @@ def test_a_board_full_of_nonsense_is_written_anew(listening: shmkv.Store) -> Non
 def test_the_smallest_board_holds_a_long_past(open_store: Open) -> None:
     store = open_store(size="2MiB")
     assert store._board_room() < 4096
-    watcher = Watcher(store)
+    watcher = unhurried(store)
     for turn in range(300):
         store.set("k", turn)
         watch(watcher, 120.0 * turn)
@@ -148,7 +153,7 @@ def test_what_fails_is_said_and_begun_again_later(
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no such thing")
 
-    watcher = Watcher(listening)
+    watcher = unhurried(listening)
     watch(watcher, 0.0)
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "shmkv.daemon"):
         patch.setattr(watching, "packed", broken)
