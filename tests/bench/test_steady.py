@@ -109,7 +109,7 @@ def test_item_bytes_are_those_of_the_store() -> None:
 
 
 def test_a_full_store_evicts_and_one_with_room_does_not() -> None:
-    table = steady.raced(SMALL, 1000, 3)
+    table = steady.raced(SMALL, 1000, 10)
     assert set(table.costs) == {"has room", "evicts"}
     assert [figure.bar for figure in table.figures] == [at_most(2)]
     assert stores() == set()
