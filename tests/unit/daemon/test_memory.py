@@ -17,7 +17,7 @@ from tests.unit.daemon.conftest import Working
 
 Open = Callable[..., shmkv.Store]
 ITEMS = 100_000
-WORK_S = 5.0
+WORK_S = 60.0  # for a machine that does much else
 MOMENTS_S = (1, 3, 10, 60, 300, 1200, 3600)
 
 
@@ -77,7 +77,7 @@ def test_writers_find_free_pages(open_store: Open, working: Working) -> None:
         while n < end:
             store[f"{n}"] = b"v" * 500
             n += 1
-        until(lambda: store.stats().bytes_free >= store.size // 100, "a hundredth is free", 10)
+        until(lambda: store.stats().bytes_free >= store.size // 100, "a hundredth is free")
     assert store.stats().evictions > 0
     assert store.check()
 
@@ -93,7 +93,7 @@ def test_without_eviction_nothing_is_lost(open_store: Open, working: Working) ->
     for n in range(0, len(kept), 2):
         del store[f"{n}"]
         del kept[f"{n}"]
-    until(lambda: store.stats().bytes_free >= store.size // 100, "a hundredth is free", 10)
+    until(lambda: store.stats().bytes_free >= store.size // 100, "a hundredth is free")
     for n in range(0, len(kept), 2):  # and more when it is needed
         store[f"{n}"] = kept[f"{n}"] = b"%d" % n * 30
     assert dict(store.items()) == kept

@@ -20,7 +20,7 @@ import shmkv
 from shmkv.daemon import saver as module
 from shmkv.daemon.saver import Saver
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 def test_a_save_that_failed_is_tried_again(

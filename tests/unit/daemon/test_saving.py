@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 import shmkv
+from shmkv import _core
 from shmkv.daemon import End
+from shmkv.daemon.loop import PAUSE_MAX
 from shmkv.persist import verify
 from shmkv.persist.directory import Directory
 from tests.stress.support import brood, until
@@ -36,7 +38,7 @@ def saving(start: Start, folder: Path) -> Daemon:
 
     def begin(store: shmkv.Store, *args: str) -> subprocess.Popen[bytes]:
         process = start("daemon", "-f", "-s", store.name, "--path", str(folder), *args)
-        until(lambda: store._daemon(False) and is_locked(folder), "it works", 20)
+        until(lambda: store._daemon(False) and is_locked(folder), "it works")
         return process
 
     return begin
@@ -52,20 +54,19 @@ def is_locked(folder: Path) -> bool:
             return True
 
 
-def told(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> tuple[int, str, float]:
-    """Tell it to stop: its exit code, its log, and how long it took."""
-    begun = time.monotonic()
+def told(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> tuple[int, str]:
+    """Tell it to stop: its exit code and its log."""
     process.send_signal(number)
     _, err = process.communicate(timeout=SECONDS)
-    return process.returncode, err.decode(), time.monotonic() - begun
+    return process.returncode, err.decode()
 
 
 def asked(process: subprocess.Popen[bytes], folder: Path) -> None:
     """Ask it to save until there is a newer snapshot, and the older ones have gone (--keep 1)."""
     before = generations(folder)
     process.send_signal(signal.SIGUSR1)
-    until(lambda: generations(folder)[-1:] not in ([], before[-1:]), "it saves", 20)
-    until(lambda: len(generations(folder)) == 1, "the older one goes", 20)
+    until(lambda: generations(folder)[-1:] not in ([], before[-1:]), "it saves")
+    until(lambda: len(generations(folder)) == 1, "the older one goes")
 
 
 # ---- requests -----------------------------------------------------------------------------------
@@ -82,7 +83,7 @@ def test_usr1_saves(
     store["a"] = 2
     asked(daemon, folder)
     until(lambda: (store.stats().snapshot_time or 0) > time.time() - 60, "it says when")
-    code, log, _ = told(daemon)
+    code, log = told(daemon)
     assert code == 0
     assert log.count("(on request)") == 2
     assert dict(reborn(store, path=folder)) == {"a": 2}
@@ -92,8 +93,8 @@ def test_a_rule_saves(open_store: Opener, folder: Path, saving: Daemon) -> None:
     store = open_store(path=folder)
     daemon = saving(store, "--save", "3600 1", "--save", "1 20")
     store.update({str(n): n for n in range(20)})
-    until(lambda: bool(generations(folder)), "it saves", 20)
-    code, log, _ = told(daemon)
+    until(lambda: bool(generations(folder)), "it saves")
+    code, log = told(daemon)
     assert code == 0
     assert "saved" in log
     assert "(20 changes in " in log
@@ -101,7 +102,7 @@ def test_a_rule_saves(open_store: Opener, folder: Path, saving: Daemon) -> None:
 
 def test_without_a_directory_usr1_is_no_death(start: Start, store: shmkv.Store) -> None:
     process = start("daemon", "-f", "-s", store.name)
-    until(lambda: store._daemon(False), "it works", 20)
+    until(lambda: store._daemon(False), "it works")
     process.send_signal(signal.SIGUSR1)
     standby = start("daemon", "-f", "--standby", "-s", store.name)
     assert standby.stderr is not None
@@ -109,7 +110,7 @@ def test_without_a_directory_usr1_is_no_death(start: Start, store: shmkv.Store) 
     standby.send_signal(signal.SIGUSR1)
     assert b"SIGUSR1: nothing is saved" in standby.stderr.readline()
     assert told(standby)[0] == 0
-    code, log, _ = told(process)
+    code, log = told(process)
     assert code == 0
     assert "SIGUSR1: nothing is saved without --path" in log
 
@@ -125,7 +126,7 @@ def test_a_request_waits_for_the_turn(
     assert b"standing by" in second.stderr.readline()
     second.send_signal(signal.SIGUSR1)
     assert told(first)[0] == 0
-    until(lambda: bool(generations(folder)), "it saves when it works", 30)
+    until(lambda: bool(generations(folder)), "it saves when it works")
     assert told(second)[0] == 0
 
 
@@ -140,7 +141,7 @@ def test_a_journal_that_breaks_under_a_daemon_is_mended(
     count = len(store)
     store["after"] = 1
     until(lambda: store.stats().journal_pending == 0, "a round")
-    code, log, _ = told(daemon)
+    code, log = told(daemon)
     assert code == 0
     assert "(the journal is broken)" in log
     assert len(reborn(store, path=folder)) == count + 1
@@ -166,37 +167,30 @@ def test_told_to_stop_during_a_save(open_store: Opener, folder: Path, saving: Da
     store.update({f"k{n}": os.urandom(1 << 20) for n in range(40)})
     daemon = saving(store, "--save", "never")
     daemon.send_signal(signal.SIGUSR1)
-    until(
-        lambda: bool(list(folder.glob("*.part"))) or bool(generations(folder)), "it has begun", 20
-    )
-    code, log, seconds = told(daemon)
+    until(lambda: bool(list(folder.glob("*.part"))) or bool(generations(folder)), "it has begun")
+    code, log = told(daemon)
     assert (code, list(folder.glob("*.part"))) == (0, [])
-    assert seconds < 3, "a second, and what the machine is busy with"
     assert log.splitlines()[-1].endswith("0 pages freed")
     assert not generations(folder) or verify(str(folder))
 
 
 def test_told_to_stop_while_it_listens_for_rounds(
-    open_store: Opener, folder: Path, working: Working
+    open_store: Opener, folder: Path, working: Working, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It does not hear who tells it meanwhile: it never listens for long."""
     store = open_store(path=folder, journal="always")
+    real, listened = shmkv.Store._journal_listen, list[int]()
+
+    def listen(one: shmkv.Store, limit_ms: int) -> None:
+        listened.append(limit_ms)
+        real(one, limit_ms)
+
+    monkeypatch.setattr(shmkv.Store, "_journal_listen", listen, raising=False)
     worker = working(store.name, folder=str(folder))
-    until(lambda: store._daemon(False), "it works", 20)
-    until(lambda: in_futex(os.getpid()), "it sleeps")
-    begun = time.monotonic()
+    until(lambda: store._daemon(False), "it works")
+    until(lambda: len(listened) > 1, "it sleeps")
     assert worker.end().end is End.STOPPED
-    assert time.monotonic() - begun < 1
-
-
-def in_futex(pid: int) -> bool:
-    """Does any thread of a process but its first sleep in the kernel?"""
-    for task in Path("/proc", str(pid), "task").iterdir():
-        if (
-            int(task.name) != pid
-            and (task / "stat").read_text().rpartition(")")[2].split()[0] == "S"
-        ):
-            return True
-    return False
+    assert max(listened) <= 1000 * PAUSE_MAX
 
 
 def test_a_signal_ends_the_sleep_of_who_listens(open_store: Opener, folder: Path) -> None:
@@ -219,7 +213,7 @@ def test_a_signal_ends_the_sleep_of_who_listens(open_store: Opener, folder: Path
         state = Path("/proc", str(one.pid), "stat")
         until(lambda: state.read_text().rpartition(")")[2].split()[0] == "S", "it sleeps")
         one.send(signal.SIGUSR1)
-        one.good(10)
+        one.good()
     for fd in ready:
         os.close(fd)
 
@@ -229,13 +223,14 @@ def test_what_is_written_last_is_synced_when_it_stops(
 ) -> None:
     store = open_store(path=folder, journal="everysec")
     worker = working(store.name, folder=str(folder))
-    until(lambda: store._daemon(False), "it works", 20)
+    until(lambda: store._daemon(False), "it works")
     store["a"] = 1
+    told_ms = _core.clock_ms()
     worker.end()
     state = store._journal_state()
     assert state is not None
     assert state["dirty"] == 0
-    assert state["synced_ms"] < 900
+    assert _core.clock_ms() - state["synced_ms"] >= told_ms, "not synced since it was told"
 
 
 def test_a_disk_that_refuses_the_last_round_is_said(
@@ -247,7 +242,7 @@ def test_a_disk_that_refuses_the_last_round_is_said(
 ) -> None:
     store = open_store(path=folder, journal="everysec")
     worker = working(store.name, folder=str(folder))
-    until(lambda: store._daemon(False), "it works", 20)
+    until(lambda: store._daemon(False), "it works")
 
     def refuses(_store: shmkv.Store) -> None:
         raise shmkv.PersistError("no luck")
