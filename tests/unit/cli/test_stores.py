@@ -147,12 +147,12 @@ def test_info_of_a_store(run: Run, store: shmkv.Store) -> None:
 
 
 def test_info_of_an_item(run: Run, store: shmkv.Store) -> None:
-    store.set(b"\xff", [1, 2], ttl=60)
+    store.set(b"\xff", [1, 2], ttl=600)
     key = os.fsdecode(b"\xff")
     found = json.loads(run("info", store.name, key, "--json").stdout)
     assert found["key"] == {"$bytes": "/w=="}
     assert found["type"] == "list"
-    assert 58 < found["ttl"] <= 60
+    assert 540 < found["ttl"] <= 600
     text = run("info", store.name, key).stdout
     assert '"\\xff"' in text
     run("info", store.name, "missing", code=1)

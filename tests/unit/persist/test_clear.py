@@ -22,7 +22,7 @@ from tests.unit.persist.conftest import Opener
 
 ROOMY = "16MiB"  # for all that is on disk
 VICTIMS = [f"victim{i}" for i in range(5)]
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 def evicting(open_store: Opener, folder: Path, journal: Any) -> shmkv.Store:

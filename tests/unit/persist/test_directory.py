@@ -275,7 +275,7 @@ def test_others_wait_for_who_restores(
 
     def slowly(store: shmkv.Store) -> None:
         began.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         publish(store)
 
     monkeypatch.setattr(shmkv.Store, "_publish", slowly, raising=False)
@@ -292,7 +292,7 @@ def test_others_wait_for_who_restores(
     others += [{"path": hand.path}] * 2
     threads = [threading.Thread(target=opened, kwargs={"path": hand.path})]
     threads[0].start()
-    assert began.wait(10)
+    assert began.wait(60)
     assert filling.going_on(store_name, os.geteuid())
     threads += [threading.Thread(target=opened, kwargs=how) for how in others]
     for thread in threads[1:]:
@@ -302,7 +302,7 @@ def test_others_wait_for_who_restores(
         assert found == []
     go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert found == [{"a": 1}] * 6
     assert not filling.going_on(store_name, os.geteuid())
 

@@ -23,7 +23,7 @@ from tests.unit.cli.conftest import Start, start
 from tests.unit.persist.conftest import Opener
 
 __all__ = ["start"]
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -85,7 +85,7 @@ def test_everysec_reaches_the_disk_by_itself(
         return state["dirty"] == 0 and state["bytes"] > before["bytes"]
 
     until(written, "a round is written")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20, "a second, and what the machine is busy with"
     daemon.terminate()
     assert daemon.wait(SECONDS) == 0
     assert dict(reborn(store, path=folder)) == {"a": 1}

@@ -84,7 +84,7 @@ class Life:
 
         self._worker = self._child(body)
         for word in (b"1", b"2"):
-            ready, _, _ = select.select([told[0]], [], [], 30)
+            ready, _, _ = select.select([told[0]], [], [], 60)
             assert ready, self._worker.text
             assert os.read(told[0], 1) == word
             if word == b"1" or self.options.get("journal") == "always":
@@ -97,7 +97,7 @@ class Life:
         store.update(FIRST)
         if self.options.get("journal") == "everysec":
             # A second later: what is written then is a round that is synced.
-            until(lambda: _second_passed(store), "a round is synced", 20)
+            until(lambda: _second_passed(store), "a round is synced")
         elif self.folder is not None and "journal" not in self.options:
             store.snapshot()
         os.write(told, b"1")
@@ -150,7 +150,7 @@ def one_is_killed(life: Life, start: Start) -> None:
         life.kill_worker()
         where = ["--path", str(life.folder)] if life.folder else []
         daemon = start("daemon", "-f", "-s", life.name, *where)
-        until(lambda: store._daemon(False), "a daemon works", 20)
+        until(lambda: store._daemon(False), "a daemon works")
         daemon.kill()
         daemon.wait(30)
 
@@ -159,7 +159,7 @@ def all_are_killed(life: Life, start: Start) -> None:
     where = ["--path", str(life.folder)] if life.folder else []
     daemon = start("daemon", "-f", "-s", life.name, *where)
     with shmkv.open(life.name, readonly=True) as look:
-        until(lambda: look._daemon(False), "a daemon works", 20)
+        until(lambda: look._daemon(False), "a daemon works")
     daemon.kill()
     life.kill_worker()
     daemon.wait(30)
