@@ -17,7 +17,7 @@ import pytest
 import shmkv
 from shmkv.metrics import Address, Endpoint, StoreCollector, endpoint, parse
 from tests.stress.support import until
-from tests.unit.metrics.scrapes import connect, get, numbers
+from tests.unit.metrics.scrapes import SECONDS, connect, get, numbers
 
 Serve = Callable[[Address], contextlib.AbstractContextManager[Address]]
 PORT = Address(host="127.0.0.1")
@@ -197,6 +197,11 @@ def test_who_takes_over_waits_a_moment(
 # ---- slow clients -------------------------------------------------------------------------------
 
 
+def answering() -> list[str]:
+    """The threads of connections."""
+    return [one.name for one in threading.enumerate() if "process_request" in one.name]
+
+
 def test_silent_clients_are_few_and_end(
     serve: Serve, store: shmkv.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,29 +212,40 @@ def test_silent_clients_are_few_and_end(
             assert more.recv(1) == b"", "it is refused, not kept"
         for one in silent:
             assert one.recv(1) == b""
+        until(lambda: not answering(), "their places are free")
         assert numbers(get(address)[2])["shmkv_up", store.name] == 1
+
+
+class Hand:
+    """The time of endpoints, moved by hand; each look at it is counted."""
+
+    def __init__(self) -> None:
+        self.now, self.looks = 0.0, 0
+
+    def monotonic(self) -> float:
+        self.looks += 1
+        return self.now
 
 
 def test_a_dripping_client_ends(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte comes in time, all of them do not."""
-    monkeypatch.setattr(endpoint, "REQUEST_S", 0.4)
+    hand = Hand()
+    monkeypatch.setattr(endpoint, "time", hand)
+    monkeypatch.setattr(endpoint, "REQUEST_S", 60.0)
     with serve(PORT) as address, connect(address) as client:
-        client.settimeout(0.02)
-        sent = 0
-
-        def ended() -> bool:
-            nonlocal sent
-            try:
-                client.send(b"x")
-                sent += 1
-                return client.recv(1) == b""
-            except TimeoutError:
-                return False
-            except ConnectionError:
-                return True
-
-        until(ended, "it is cut off", 30)
-        assert sent > 3
+        until(lambda: bool(answering()), "taken")
+        client.setblocking(False)
+        for _ in range(9):
+            hand.now += 6
+            seen = hand.looks
+            until(lambda seen=seen: hand.looks > seen + 1, "a look")  # type: ignore[misc]
+            client.send(b"x")
+            with pytest.raises(BlockingIOError):
+                client.recv(1)
+        hand.now += 6
+        client.settimeout(SECONDS)
+        with contextlib.suppress(ConnectionError):
+            assert client.recv(1) == b"", "it is cut off"
 
 
 def test_it_ends_whatever_clients_do(serve: Serve, path: Path) -> None:
@@ -245,5 +261,5 @@ def connect_to(serve: Serve, asked: Address) -> Iterator[socket.socket]:
         with serve(asked) as address:
             client = stack.enter_context(connect(address))
             client.send(b"GET")
-            until(lambda: any("process_request" in t.name for t in threading.enumerate()), "taken")
+            until(lambda: bool(answering()), "taken")
         yield client

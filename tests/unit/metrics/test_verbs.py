@@ -175,11 +175,35 @@ def test_where_it_is_not_served(run: Run, store: shmkv.Store, where: str) -> Non
     assert "127.0.0.1:PORT" in said
 
 
+ASKING_S = 600.0  # that a client may hold its connection: long after the test has failed
+PATIENT = f"""
+from shmkv.cli import main
+from shmkv.metrics import endpoint
+
+endpoint.REQUEST_S = {ASKING_S}
+main()
+"""
+
+
+@pytest.fixture
+def patiently() -> Iterator[Start]:
+    """Start the command line as a process whose endpoints have more patience with clients."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(*args: str) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen([sys.executable, "-c", PATIENT, *args], cwd=ROOT)
+            stack.callback(process.wait, SECONDS)
+            stack.callback(process.kill)
+            return process
+
+        yield begin
+
+
 def test_clients_that_hang_hold_up_no_work(
-    start: Start, store: shmkv.Store, address: Address
+    patiently: Start, store: shmkv.Store, address: Address
 ) -> None:
-    """All connections are held; what a dead process held is given back as ever."""
-    process = start("daemon", "-f", "-s", store.name, "--metrics", str(address))
+    """All connections are held for long; what a dead process held is given back as ever."""
+    process = patiently("daemon", "-f", "-s", store.name, "--metrics", str(address))
     until(lambda: up(address, store), "metrics are served")
     with contextlib.ExitStack() as stack, brood() as child:
         for _ in range(endpoint.CONNECTIONS):
@@ -188,6 +212,6 @@ def test_clients_that_hang_hold_up_no_work(
         one = child(lambda: (shmkv.open(store.name), signal.pause()))
         until(lambda: store.stats().attached == 3, "it is attached")
         one.end()
-        until(lambda: store.stats().folds > folds, "the daemon folds", 4.0)
+        until(lambda: store.stats().folds > folds, "the daemon folds", ASKING_S / 10)
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
