@@ -34,15 +34,17 @@ def test_cost_is_that_of_the_store(store: shmkv.Store, ttl: float | None) -> Non
 
 
 def test_index_share_is_no_more_than_that_of_a_full_store(store: shmkv.Store) -> None:
-    """The reference must not be charged more than the store pays."""
-    lowest = float("inf")
+    """The reference must not be charged more than the store pays.
+
+    On the way there the index grows by whole pages: it may be fuller before it does.
+    """
+    shares = []
     for number in range(250_000):
         store.set(b"%016d" % number, b"x" * 20)
-        if number % 1000 == 999:
-            stats = store.stats()
-            lowest = min(lowest, stats.bytes_index / stats.items)
-    assert store.stats().evictions > 0
-    assert lowest >= INDEX
+        if number % 1000 == 999 and (stats := store.stats()).evictions > 0:
+            shares.append(stats.bytes_index / stats.items)
+    assert len(shares) > 50
+    assert min(shares) >= INDEX
 
 
 def test_the_least_recently_used_leaves() -> None:
