@@ -86,7 +86,7 @@ def test_counting_puts_counters_back(warm: shmkv.Store) -> None:
 def read_on(name: str, stop: Event, reading: Event) -> None:
     """Another process: read one key until told to stop, or for as long as a test may take."""
     with shmkv.open(name, create=False) as store:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not stop.is_set() and time.monotonic() < end:
             for _ in range(1000):
                 store.get("5:7")
@@ -94,22 +94,28 @@ def read_on(name: str, stop: Event, reading: Event) -> None:
 
 
 def test_counting_finds_what_is_read(warm: shmkv.Store) -> None:
-    """Sixty items stand at three; one of them is being read."""
+    """Sixty items stand at three; one of them is being read.
+
+    A reader that waits for a processor reads nothing meanwhile: count until it did, and find no
+    other key ever.
+    """
     context = multiprocessing.get_context("spawn")
     stop, reading = context.Event(), context.Event()
     other = context.Process(target=read_on, args=(warm.name, stop, reading))
     other.start()
     try:
         assert reading.wait(60)
-        heat = counted(warm, 5, seconds=0.3)
+        end, rate = time.monotonic() + 60, 0.0
+        while rate <= 1000 and time.monotonic() < end:
+            heat = counted(warm, 5, seconds=0.3)
+            assert heat.items == (20, 20, 20, 60)
+            assert {one.key for one in heat.hottest} <= {"5:7"}
+            rate = max((one.rate or 0.0 for one in heat.hottest), default=0.0)
     finally:
         stop.set()
         other.join(60)
         other.kill()
-    assert heat.items == (20, 20, 20, 60)
-    assert [one.key for one in heat.hottest] == ["5:7"]
-    assert heat.hottest[0].rate is not None
-    assert heat.hottest[0].rate > 1000
+    assert rate > 1000
 
 
 def test_nothing_is_read(store: shmkv.Store) -> None:
