@@ -149,7 +149,7 @@ def test_which_lines_are_plain(monkeypatch: pytest.MonkeyPatch, line: str, plain
 
 # ---- how fast -----------------------------------------------------------------------------------
 
-BAR = 0.060  # seconds beyond `python -c pass`
+BAR = 0.060  # seconds beyond `python -c pass`; where that alone takes longer, as much again
 ROUNDS = 20
 
 
@@ -175,5 +175,6 @@ def test_get_starts_within_the_bar(store: shmkv.Store) -> None:
     for _ in range(ROUNDS):
         for line, argv in lines.items():
             times[line].append(cpu_seconds(*argv))
-    beyond = best_quartile(times["get"]) - best_quartile(times["pass"])
-    assert beyond <= BAR, f"{beyond * 1000:.0f} ms beyond `python -c pass`"
+    least = best_quartile(times["pass"])
+    beyond = best_quartile(times["get"]) - least
+    assert beyond <= max(BAR, least), f"{beyond * 1000:.0f} ms beyond `python -c pass`"
