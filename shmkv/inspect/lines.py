@@ -27,6 +27,7 @@ from shmkv.types import Key
 KEY_MAX = 65_535
 TTL_LEAST = 0.001  # seconds: the store's clock counts milliseconds
 SAME_DEADLINE = 0.02  # seconds that two looks at one deadline may differ
+EXACT_S = 0.005  # between two looks at the wall clock that stand for the moment between them
 EXPIRES_MOST = 2.8e11  # the year 10842: the store's clock ends there
 LOOKS = 1000
 
@@ -100,24 +101,31 @@ def dump(
     """The items of the keys, of all by default; what goes meanwhile is left out."""
     for key in store.scan() if keys is None else keys:
         try:
-            value, ttl = _look(store, key)
+            value, expires = _look(store, key, now)
         except KeyError:
             continue
-        yield Line(key, value, None if ttl is None else now() + ttl)
+        yield Line(key, value, expires)
 
 
-def _look(store: Store, key: Key) -> tuple[Any, float | None]:
-    """A value and its own deadline: the deadline is the same before and after the value is read."""
+def _look(store: Store, key: Key, now: Clock) -> tuple[Any, float | None]:
+    """A value and its own deadline: the deadline is the same before and after the value is read.
+
+    Time that passes between the readings of two clocks would move the deadline: look again then.
+    """
     ttl = store.ttl(key)
     for _ in range(LOOKS):
         before, seen = ttl, time.monotonic()
         value = store._get_encoded(key)
+        at = now()
         ttl = store.ttl(key)
+        late = now() - at
         if before is None or ttl is None:
             if before is ttl:
                 return value, None
-        elif abs(before - ttl) <= time.monotonic() - seen + SAME_DEADLINE:
-            return value, ttl
+        elif abs(late) <= EXACT_S and (
+            abs(before - ttl) <= time.monotonic() - seen + SAME_DEADLINE
+        ):
+            return value, at + ttl
     raise Busy(f"store {store.name!r}: the deadline of {key!r:.80} changes faster than it is read")
 
 

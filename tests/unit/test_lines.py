@@ -170,3 +170,9 @@ class Changed(Restless):
 def test_a_value_that_was_replaced_goes_with_its_own_deadline() -> None:
     store: Any = Changed()
     assert next(lines.dump(store, ["k"], now=lambda: NOW)).expires == NOW + 500
+
+
+def test_a_pause_between_the_readings_of_two_clocks_moves_no_deadline() -> None:
+    store: Any = Changed()
+    paused = iter((NOW, NOW + 2, NOW + 2, NOW + 7, NOW + 9, NOW + 9.001))
+    assert next(lines.dump(store, ["k"], now=lambda: next(paused))).expires == NOW + 9 + 500

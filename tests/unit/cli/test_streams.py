@@ -85,8 +85,8 @@ def test_a_store_travels(
         [json.loads(line) for line in text.splitlines()]
         for text in (Path(file).read_text(), run("export", store.name).stdout)
     )
-    for one, two in zip(written, printed, strict=True):  # two readings of the clock: 5 ms apart
-        assert one.pop("expires", 0) == pytest.approx(two.pop("expires", 0), abs=0.005)
+    for one, two in zip(written, printed, strict=True):  # each is told to 5 ms
+        assert one.pop("expires", 0) == pytest.approx(two.pop("expires", 0), abs=0.01)
     assert written == printed
     done = run("import", other, file, "--create", "--size", "2MiB")
     assert done.stdout == "stored 5, expired 0, refused 0, bad 0\n"

@@ -12,7 +12,7 @@ MIB = 1 << 20
 @pytest.mark.parametrize(("value", "off"), [(80, 0.04), (500, 0.04), (8192, 0.09)])
 @pytest.mark.parametrize("size", [2 * MIB, 5 * MIB, 24 * MIB])
 def test_a_full_store_holds_what_is_said(size: int, value: int, off: float) -> None:
-    """But for pages: of four open ones two are said to be empty, and the index grows by the page."""
+    """But for pages: two of four open ones are said to be empty, the index grows by the page."""
     with own_store(size) as store, own_store(8 * MIB) as other:
         payload = bytes(value)
         for number in range(2 * size // (value + 32)):
