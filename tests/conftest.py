@@ -58,7 +58,7 @@ def segment_entries() -> set[str]:
 
 
 def _of_other_living_run(entry: str) -> bool:
-    found = re.fullmatch(r"shmkv\.\d+\.\.?(?:t|pytest-)(\d+)-.*", entry)
+    found = re.fullmatch(r"shmkv\.\d+\.\.?[a-z]+-?(\d+)-.*", entry)  # all tests name them so
     if found is None or int(found[1]) == os.getpid():
         return False
     return Path("/proc", found[1]).exists()
