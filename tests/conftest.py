@@ -5,10 +5,10 @@ further handles, a clock that tests move by hand, and the watch over /dev/shm.
 
 Promises: a test that asks for `store_name`, `new_name`, `store` or `open_store` leaves no handle
 open and no segment behind, also when it fails. The suite fails when /dev/shm holds more `shmkv.`
-entries at its end than at its start; those of another test run that still lives, or that a
-process of another run has mapped, do not count.
+entries at its end than at its start; those that bear the number of another process that lives, or
+that a process of another run has mapped, do not count.
 
-Does not: start processes, sleep, or create anything for tests that ask for nothing.
+Does not: start processes, or create anything for tests that ask for nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import itertools
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from shmkv.config import OPTIONS
 SHM = Path("/dev/shm")
 MIB = 1 << 20
 STORE_SIZE = 8 * MIB
+OTHERS_S = 20.0  # for another run to remove what is its own
 
 for _option in OPTIONS:  # of the person who runs the tests
     os.environ.pop(_option.variable or "", None)
@@ -55,7 +57,7 @@ def segment_entries() -> set[str]:
 
 
 def _of_other_living_run(entry: str) -> bool:
-    found = re.fullmatch(r"shmkv\.\d+\.\.?(?:t|pytest-)(\d+)-.*", entry)
+    found = re.fullmatch(r"shmkv\.\d+\.\.?[a-z]+-?(\d+)(?:-.*)?", entry)
     if found is None or int(found[1]) == os.getpid():
         return False
     return Path("/proc", found[1]).exists()
@@ -70,13 +72,25 @@ def _mapped_in_other_session(entry: str) -> bool:
     return False
 
 
-@pytest.fixture(scope="session", autouse=True)
-def shm_is_left_as_found() -> Iterator[None]:
-    """Fail the run when it leaves segments; what is left of ours is removed after the report."""
-    before = segment_entries()
-    yield
+def _left(before: set[str]) -> set[str]:
     new = segment_entries() - before
     left = {e for e in new if not (_of_other_living_run(e) or _mapped_in_other_session(e))}
+    return left & segment_entries()  # its process may have tidied up and ended meanwhile
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shm_is_left_as_found() -> Iterator[None]:
+    """Fail the run when it leaves segments; what is left of ours is removed after the report.
+
+    What is of others and just between two hands of theirs is waited for.
+    """
+    before, end = segment_entries(), 0.0
+    yield
+    while left := _left(before):
+        end = end or time.monotonic() + OTHERS_S
+        if any(_run_tag in entry for entry in left) or time.monotonic() > end:
+            break
+        time.sleep(0.05)
     for entry in left:
         if _run_tag in entry:
             (SHM / entry).unlink(missing_ok=True)
