@@ -38,7 +38,7 @@ from tests.stress.support import Child, brood
 WORKERS = 4
 HANG_S = 30.0  # longer than a machine may pause
 END_S = 30.0  # for a worker that was told to leave
-MEMORY = 2 << 30  # more of address space: a length that is believed must not be allocated
+MEMORY = 3 << 30  # more of address space: a length that is believed must not be allocated
 LOCK_TIMEOUT = 0.03
 SIZES = (2 * MIB, 4 * MIB, 16 * MIB)
 ROUNDS_A_STORE = 400
