@@ -9,7 +9,7 @@ entries at its end than at its start; those of another test run that still lives
 process of another run has mapped, do not count, nor what goes by itself: what is met between its
 making and its removal is some other process's.
 
-Does not: start processes, sleep, or create anything for tests that ask for nothing.
+Does not: start processes, or create anything for tests that ask for nothing.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def segment_entries() -> set[str]:
 
 
 def _of_other_living_run(entry: str) -> bool:
-    found = re.fullmatch(r"shmkv\.\d+\.\.?[a-z]+-?(\d+)-.*", entry)  # all tests name them so
+    found = re.fullmatch(r"shmkv\.\d+\.\.?[a-z]+-?(\d+)(?:-.*)?", entry)  # all tests name them so
     if found is None or int(found[1]) == os.getpid():
         return False
     return Path("/proc", found[1]).exists()

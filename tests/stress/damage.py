@@ -6,7 +6,8 @@ the bits, not the timing. The sound bytes are put back before every round; the p
 
 Owns: the hand that turns bits, watches, and puts back; what a violation is: a process ended by a
 signal, an operation that lasts longer than `HANG_S`, an outcome that tests.stress.damage_work does
-not allow, memory beyond `MEMORY`. Run it by hand:
+not allow, `MEMORY` more than there was. A round lasts until `WORTH` operations were done in it,
+however few processors there are. Run it by hand:
 
     python -m tests.stress.damage --mode together --n 100000 --seed 1
     python -m tests.stress.damage --mode alone --seed 1 --round 4711     # one round again
@@ -35,13 +36,15 @@ from tests.stress.damage_work import NAMES, WEIGHTS, attempt
 from tests.stress.support import Child, brood
 
 WORKERS = 4
-HANG_S = 5.0
-MEMORY = 3 << 30  # of address space: a length that is believed must not be allocated
+HANG_S = 30.0  # longer than a machine may pause
+END_S = 30.0  # for a worker that was told to leave
+MEMORY = 3 << 30  # more of address space: a length that is believed must not be allocated
 LOCK_TIMEOUT = 0.03
 SIZES = (2 * MIB, 4 * MIB, 16 * MIB)
 ROUNDS_A_STORE = 400
 MOST_FOUND = 25
 OPERATIONS_ALONE = 40
+WORTH = 20  # operations of all workers in a round together
 
 
 @dataclass
@@ -86,8 +89,10 @@ def ended(child: Child) -> int | None:
 
 
 def limit_memory() -> None:
-    """Of this process."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    """Let this process grow by so much only; what it has depends on the number of processors."""
+    with open("/proc/self/statm") as file:
+        most = int(file.read().split()[0]) * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -138,7 +143,7 @@ class Together:
             self._round(plan)
         self.board.turn = STOP
         for which, child in enumerate(self.crew):
-            child.good(HANG_S)
+            child.good(END_S)
             post = self.board.posts[which]
             self.result.operations += post["done"]
             self.result.worst_ms = max(self.result.worst_ms, post["worst"] / 1e6)
@@ -151,9 +156,12 @@ class Together:
         else:
             self.crew.append(child)
 
+    def _done(self) -> int:
+        return sum(post["done"] for post in self.board.posts)
+
     def _round(self, plan: Plan) -> None:
+        before, self.flips = self._done(), []
         self.board.turn += 1
-        self.flips = []
         for _ in range(self.rng.choice([1, 2, 4, 8, 16, 32, 64])):
             self.flips.append(plan.pick(self.rng))
             flip(self.ground.words, self.flips[-1])
@@ -161,6 +169,8 @@ class Together:
             while time.monotonic() < end:
                 pass
         time.sleep(0.002)  # bounded by HANG_S
+        while self._done() - before < WORTH and not any(map(self._lost, range(WORKERS))):
+            time.sleep(0.0002)
         self.board.turn += 1
         self.result.flips += len(self.flips)
         self.result.rounds += 1
@@ -175,16 +185,21 @@ class Together:
         classes = sorted({one.what for one in self.flips})
         self.result.violations.append(f"{text}; after {len(self.flips)} flips in {classes}")
 
+    def _lost(self, which: int) -> bool:
+        """Has it ended, or hangs it?"""
+        since = self.board.posts[which]["since"]
+        late = since and time.monotonic_ns() - since > HANG_S * 1e9
+        return bool(late) or ended(self.crew[which]) is not None
+
     def _settled(self) -> None:
         """Wait until all pause; bury and replace who died."""
         lost = False
         for which, post in enumerate(self.board.posts):
             while post["acknowledged"] != self.board.turn:
-                code = ended(self.crew[which])
-                late = time.monotonic_ns() - post["since"] > HANG_S * 1e9
-                if code is None and not (late and post["since"]):
+                if not self._lost(which):
                     time.sleep(0.0002)  # bounded by HANG_S
                     continue
+                code = ended(self.crew[which])
                 what = f"signal {-code}" if code else f"hangs (process {self.crew[which].pid})"
                 self._found(f"{NAMES[post['operation']]}: {what} {self.crew[which].text[-300:]}")
                 post["since"] = 0

@@ -24,8 +24,10 @@ from typing import Any, NamedTuple
 
 import shmkv
 from tests import journal_files
+from tests.stress.storm_weather import Slow
 
 SLOTS, OWN, COUNTERS, NOISE = 6, 40, 8, 300
+NOTED_NS, SLOW_MOST = 500_000_000, 1000  # operations that took longer are noted; the last so many
 CYCLE = 8
 SOON_S, LATE_S = 100_000.0, 900_000.0  # the two deadlines
 _BLOCK = random.Random(20261122).randbytes(1 << 19)
@@ -46,7 +48,7 @@ class Desk:
     """Words of one slot in shared memory, each stored by its only worker."""
 
     def __init__(self) -> None:
-        words = 3 * OWN + 2 * COUNTERS + 2
+        words = 3 * OWN + 2 * COUNTERS + 2 + 2 * SLOW_MOST
         self._map = mmap.mmap(-1, 8 * words)
         all_words = memoryview(self._map).cast("Q")
         self.begun, self.acked, self.durable = (
@@ -54,7 +56,19 @@ class Desk:
         )
         rest = all_words[3 * OWN :]
         self.adding, self.added = rest[:COUNTERS], rest[COUNTERS : 2 * COUNTERS]
-        self.ops, self.worst_us = rest[-2:-1], rest[-1:]
+        rest = rest[2 * COUNTERS :]
+        self.ops, self._slow, self._times = rest[:1], rest[1:2], rest[2:]
+
+    def note(self, start: int, end: int) -> None:
+        """An operation that took long; times in ns."""
+        at = 2 * (self._slow[0] % SLOW_MOST)
+        self._times[at], self._times[at + 1] = start, end
+        self._slow[0] += 1
+
+    def slow(self) -> list[Slow]:
+        """The last of them."""
+        times = self._times[: 2 * self._slow[0]].tolist()
+        return [Slow(start, end, 0) for start, end in zip(times[::2], times[1::2], strict=True)]
 
 
 def key_of(slot: int, i: int) -> str:
@@ -110,16 +124,17 @@ class Worker:
         self.recover()
         while True:
             pick = self.rng.random()
-            begun = time.perf_counter_ns()
+            begun = time.monotonic_ns()
             if pick < 0.6:
                 self.advance()
             elif pick < 0.75:
                 self.count()
             else:
                 self.noise()
-            took = (time.perf_counter_ns() - begun) // 1000
+            ended = time.monotonic_ns()
             self.desk.ops[0] += 1
-            self.desk.worst_us[0] = max(self.desk.worst_us[0], took)
+            if ended - begun > NOTED_NS:
+                self.desk.note(begun, ended)
 
     def recover(self) -> None:
         """What the predecessor had begun has happened or has not."""

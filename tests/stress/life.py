@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import shmkv
 from shmkv.inspect import layout
 from tests.conftest import MIB
-from tests.stress.support import report, run_module, seed, settle, until
+from tests.stress.support import PATIENT_S, report, run_module, seed, settle, until
 
 LEAVE_S = 10.0  # for those who ended to be gone; the kernel needs milliseconds
 
@@ -112,7 +112,7 @@ def last_look(store: shmkv.Store) -> list[str]:
 def play(name: str, scene: Callable[[shmkv.Store, int, int], Outcome]) -> None:
     """What the module of a scene does as a program: its words are the scene, store, n and seed."""
     n, start_seed = int(sys.argv[3]), int(sys.argv[4])
-    with shmkv.open(sys.argv[2], create=False) as store:
+    with shmkv.open(sys.argv[2], create=False, lock_timeout=PATIENT_S) as store:
         parent = os.getpid()
         outcome = scene(store, n, start_seed)
         assert os.getpid() == parent, "a child went on as if it were the parent"

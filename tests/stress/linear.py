@@ -25,6 +25,7 @@ import signal
 import sys
 import time
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ import shmkv
 from tests.stress.linear_check import COUNT, FROM, IS, NOBODY, NOT, Broken, Step, TooMany, judge
 from tests.stress.linear_record import NOTHING, Log, Rows, steps_by_key
 from tests.stress.linear_worker import KEYS, Move, Worker, name, plan
-from tests.stress.support import Child, brood, report, seed
+from tests.stress.support import PATIENT_S, Child, brood, report, seed
 
 MIB = 1 << 20
 SIZE = 4 * MIB
@@ -149,7 +150,8 @@ class Harness:
     def play(self, store_name: str, operations: int) -> None:
         """One round."""
         begin = time.monotonic()
-        store = shmkv.open(store_name, size=SIZE, max_size=SIZE, create="new", evict=False)
+        options: dict[str, Any] = {"create": "new", "evict": False, "lock_timeout": PATIENT_S}
+        store = shmkv.open(store_name, size=SIZE, max_size=SIZE, **options)
         try:
             with contextlib.closing(Round(store, self.moves, self.rng)) as game:
                 rows = game.record(operations)

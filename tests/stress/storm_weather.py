@@ -10,22 +10,30 @@ for somebody else. Of each noted operation this is charged to the machine:
              pulse    the longest single delay of a control process that touches no store and asks
                       for a processor every few milliseconds
              worker   the longest `own` of another worker's noted operation
+             disk     where files are written, the longest single fdatasync of a control process
              death    the longest time from a SIGKILL inside an operation to the end of that
                       process: until then it is not dead, and to end it needs a processor
 
-of the last three only what falls into the operation. All the rest is charged to the store, so also
+of the last four only what falls into the operation. All the rest is charged to the store, so also
 several owners one after the other. Stolen time may be part of `own`, too: then it is forgiven
 twice, which is why reports name the wall time of the slowest beside this figure.
 """
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
+from tests.stress.support import Child
+
 PULSE_S = 0.003
+DISK_PULSE_S = 0.05
 NOTED_NS = 10_000_000
 _ENTRIES = 200_000
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -86,10 +94,27 @@ class Weather:
             late = now - before - int(PULSE_S * 1e9)
             most = max(b - a for a, b in zip(stolen, steal, strict=True))
             if late > NOTED_NS or most > 0:
-                at = 2 + 4 * (words[0] % _ENTRIES)
-                words[at], words[at + 1], words[at + 2], words[at + 3] = before, now, late, most
-                words[0] += 1
+                self._enter(before, now, late, most)
             before, stolen = now, steal
+
+    def _enter(self, *entry: int) -> None:
+        at = 2 + 4 * (self._words[0] % _ENTRIES)
+        for i, word in enumerate(entry):
+            self._words[at + i] = word
+        self._words[0] += 1
+
+    def pulse_of_disk(self, folder: Path) -> None:
+        """Another control process: it asks the disk for nothing but one block, again and again."""
+        words = self._words
+        with tempfile.TemporaryFile(dir=folder) as file:
+            while not words[1]:
+                before = time.monotonic_ns()
+                os.pwrite(file.fileno(), bytes(512), 0)
+                os.fdatasync(file.fileno())
+                now = time.monotonic_ns()
+                if now - before > NOTED_NS:
+                    self._enter(before, now, now - before, 0)
+                time.sleep(DISK_PULSE_S)  # its pace
 
     def stop(self) -> None:
         """Let the pulse end."""
@@ -98,6 +123,10 @@ class Weather:
     def note(self, start: int, end: int, late: int, steal: int = 0) -> None:
         """One more entry: so long was somebody kept from a processor between start and end."""
         self._more.append((start, end, late, steal))
+
+    def add(self, other: Weather) -> None:
+        """What another control process has noted, which has ended."""
+        self._more += other._entries()
 
     def _entries(self) -> list[tuple[int, ...]]:
         words = self._words
@@ -112,3 +141,22 @@ class Weather:
             if both > 0 and (start, end) != (slow.start, slow.end):
                 late, stolen = max(late, min(delay, both)), stolen + steal
         return max(0.0, (slow.end - slow.start - slow.own - max(stolen, late)) / 1e6)
+
+
+@contextlib.contextmanager
+def watched(disk: Path | None = None) -> Iterator[Weather]:
+    """The weather while the block lasts, to be asked after it; of the disk of a folder, too."""
+    weather, of_disk = Weather(), Weather()
+    pulses = [Child(lambda: weather.pulse(0))]
+    try:
+        if disk is not None:
+            pulses.append(Child(lambda: of_disk.pulse_of_disk(disk)))
+        yield weather
+        weather.stop()
+        of_disk.stop()
+        for pulse in pulses:
+            pulse.good()
+        weather.add(of_disk)
+    finally:
+        for pulse in pulses:
+            pulse.end()

@@ -19,10 +19,9 @@ import shmkv
 from shmkv.inspect.layout import STRIPE
 from tests.conftest import segment_path
 from tests.stress.strangers_land import first_process
-from tests.stress.support import Child, die_with_parent, until
+from tests.stress.support import PATIENT_S, Child, die_with_parent, until
 
 BUSY_S = 0.2
-SOON_S = 2.0
 _LAST_PID = "/proc/sys/kernel/ns_last_pid"
 
 
@@ -98,8 +97,10 @@ def two_containers(name: str) -> None:
                 refused(store)
             assert store.stats().attached >= 2
             os.write(ready[1], b"2")
-            until(lambda: os.read(go[0], 1) == b"x", "the owner's death", 20)
-            writes(store, SOON_S)
+            until(lambda: os.read(go[0], 1) == b"x", "the owner is told to die", 20)
+        # Its maker is dead; it is when it had a processor to end on, which is waited for.
+        with shmkv.open(name, create=False, lock_timeout=PATIENT_S) as store:
+            writes(store, PATIENT_S)
             assert store.check().ok
 
     first = Child(lambda: first_process(owner, 50))
@@ -149,7 +150,7 @@ def pids_come_again(name: str, rounds: int) -> float:
             end(pid)
             stranger = again_with_pid(pid)
             try:
-                worst = max(worst, writes(store, SOON_S))
+                worst = max(worst, writes(store, PATIENT_S))  # a living owner: Busy after BUSY_S
             finally:
                 end(stranger)
         assert store.check().ok

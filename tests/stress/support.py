@@ -31,7 +31,8 @@ import shmkv
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60.0
-GENEROUS_MS = 4000.0  # of one operation on a machine that others use too; in quiet: 250
+GENEROUS_MS = 4000.0  # of one operation beside what the machine itself delayed; in quiet: 250
+PATIENT_S = 30.0  # lock_timeout where processes are many: who has no processor for long is not Busy
 _PR_SET_PDEATHSIG = 1
 _TEXT = 8192
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -50,25 +50,25 @@ def test_every_scene_is_in_the_table() -> None:
     assert set(DEATHS) == set(SCENES)
 
 
-@pytest.mark.timeout(3600 if TORTURE else 120)
+@pytest.mark.timeout(3600 if TORTURE else 600)
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_death_at_a_system_call(capsys: pytest.CaptureFixture[str], scene: str) -> None:
     assert judged(capsys, scene, "dies", DEATHS[scene]) > 1
 
 
-@pytest.mark.timeout(3600 if TORTURE else 120)
+@pytest.mark.timeout(3600 if TORTURE else 600)
 @pytest.mark.parametrize("scene", SCENES if TORTURE else FAILURES)
 def test_a_call_that_fails(capsys: pytest.CaptureFixture[str], scene: str) -> None:
     assert judged(capsys, scene, "fails", FAILURES.get(scene, 1)) > 1
 
 
-@pytest.mark.timeout(3600 if TORTURE else 120)
+@pytest.mark.timeout(3600 if TORTURE else 600)
 @pytest.mark.parametrize("scene", ["save_journaled", "torn_tail", "writes"])
 def test_a_write_that_is_short(capsys: pytest.CaptureFixture[str], scene: str) -> None:
     assert judged(capsys, scene, "short", 1) > 4
 
 
-@pytest.mark.timeout(3600 if TORTURE else 120)
+@pytest.mark.timeout(3600 if TORTURE else 600)
 def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         line, found = disk_space.run(seed(), 0 if TORTURE else 5)
@@ -79,7 +79,7 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
     assert not found, found[:3]
 
 
-@pytest.mark.timeout(3600 if TORTURE else 120)
+@pytest.mark.timeout(3600 if TORTURE else 600)
 def test_turned_bits_and_cuts(capsys: pytest.CaptureFixture[str]) -> None:
     line, found = disk_bits.run(seed(), 1 if TORTURE else 127)  # odd: all bits of bytes have turns
     with capsys.disabled():
@@ -87,7 +87,7 @@ def test_turned_bits_and_cuts(capsys: pytest.CaptureFixture[str]) -> None:
     assert not found, found[:8]
 
 
-@pytest.mark.timeout(7200 if TORTURE else 240)
+@pytest.mark.timeout(7200 if TORTURE else 600)
 def test_mutants(capsys: pytest.CaptureFixture[str]) -> None:
     line, found = disk_mutants.run(seed(), 1_000_000 if TORTURE else 100_000)
     with capsys.disabled():

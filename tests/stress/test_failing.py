@@ -24,7 +24,7 @@ from tests.stress.support import seed
 TORTURE = os.environ.get("SHMKV_TORTURE") == "1"
 
 
-@pytest.mark.timeout(3600 if TORTURE else 120)
+@pytest.mark.timeout(3600 if TORTURE else 600)
 def test_failing_calls(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         line, found = failing.run(seed(), "", TORTURE)
@@ -47,7 +47,7 @@ def not_run(body: Callable[[], int]) -> int:
 # ---- /dev/shm -----------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(3600 if TORTURE else 200)
+@pytest.mark.timeout(3600 if TORTURE else 600)
 def test_full_dev_shm(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         line, found = failing_space.run(seed(), 0 if TORTURE else 12)

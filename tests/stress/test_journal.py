@@ -21,7 +21,7 @@ from tests.stress.support import run_module, seed
 
 TORTURE = os.environ.get("SHMKV_TORTURE") == "1"
 KILLS = FULL if TORTURE else QUICK
-LIMIT_S = 4 * 3600 if TORTURE else 240
+LIMIT_S = 4 * 3600 if TORTURE else 600
 MOVES = 400
 
 

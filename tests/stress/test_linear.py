@@ -11,6 +11,7 @@ import itertools
 import os
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,11 +32,11 @@ from tests.stress.linear_check import (
     judge,
 )
 from tests.stress.linear_worker import plan
-from tests.stress.support import run_module, seed
+from tests.stress.support import PATIENT_S, run_module, seed
 
 TORTURE = os.environ.get("SHMKV_TORTURE") == "1"
 OPERATIONS = FULL if TORTURE else QUICK
-LIMIT_S = 4 * 3600 if TORTURE else 240
+LIMIT_S = 4 * 3600 if TORTURE else 600
 
 
 @pytest.mark.timeout(LIMIT_S + 60)
@@ -140,7 +141,8 @@ def histories() -> Iterator[Histories]:
     """What eight processes did to a real store, some of them killed."""
     rng = random.Random(seed())
     store_name = f"t{os.getpid()}-linear-recorded"
-    store = shmkv.open(store_name, size="4MiB", max_size="4MiB", create="new", evict=False)
+    options: dict[str, Any] = {"create": "new", "evict": False, "lock_timeout": PATIENT_S}
+    store = shmkv.open(store_name, size="4MiB", max_size="4MiB", **options)
     game = Round(store, plan(rng), rng)
     try:
         yield record.steps_by_key(game.record(60_000))

@@ -19,7 +19,17 @@ import pytest
 import shmkv
 from tests.conftest import MIB
 from tests.stress.oplog import OpLog
-from tests.stress.support import GENEROUS_MS, Child, brood, report, seconds, seed, settle
+from tests.stress.storm_weather import watched
+from tests.stress.support import (
+    GENEROUS_MS,
+    PATIENT_S,
+    Child,
+    brood,
+    report,
+    seconds,
+    seed,
+    settle,
+)
 from tests.stress.verdict import judge
 from tests.stress.workers import Worker, prepare
 
@@ -85,11 +95,12 @@ def test_many_processes(
     operations, worst = 0, 0.0
     while left > 0 and not violations:
         length, left = min(left, ROUND_S), left - ROUND_S
-        store = open_store(new_name(), size=SIZES[evict], evict=evict)
+        store = open_store(new_name(), size=SIZES[evict], evict=evict, lock_timeout=PATIENT_S)
         prepare(store)
         game = Round(store, rng, length)
-        game.run(rng.randrange(4, 9), kill)
-        wrong, n, ms = judge(store, game.logs, evict)
+        with watched() as weather:
+            game.run(rng.randrange(4, 9), kill)
+        wrong, n, ms = judge(store, game.logs, evict, weather)
         violations += wrong + settle(store)
         operations, worst = operations + n, max(worst, ms)
         game.close()

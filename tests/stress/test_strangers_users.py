@@ -56,7 +56,7 @@ def in_shm(body: Callable[[], object]) -> None:
 
 
 def _squat(kind: str) -> None:
-    signal.alarm(4)  # whoever waits for a squatter waits for ever
+    signal.alarm(50)  # whoever waits for a squatter waits for ever
     path = SHM / f"shmkv.0.{NAME}"
 
     def make() -> None:

@@ -21,9 +21,22 @@ from tests.conftest import MIB
 from tests.stress import values
 from tests.stress.fork_scenes import spin
 from tests.stress.oplog import OpLog
-from tests.stress.support import GENEROUS_MS, report, run_module, seconds, seed, settle, until
+from tests.stress.storm_weather import watched
+from tests.stress.support import (
+    GENEROUS_MS,
+    PATIENT_S,
+    report,
+    run_module,
+    seconds,
+    seed,
+    settle,
+    until,
+)
 from tests.stress.verdict import judge
 from tests.stress.workers import Worker, prepare
+
+# The control process of the weather is forked where other tests may have left threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 THREADS = 16
 QUICK_S = 3.0
@@ -71,14 +84,15 @@ class Crew:
 @pytest.mark.parametrize("evict", [True, False], ids=["evict", "full"])
 def test_all_operations(open_store: Callable[..., shmkv.Store], evict: bool) -> None:
     """Judged like many processes: nothing torn, lost or out of order."""
-    store = open_store(size=(8 if evict else 32) * MIB, evict=evict)
+    store = open_store(size=(8 if evict else 32) * MIB, evict=evict, lock_timeout=PATIENT_S)
     prepare(store)
     start_seed = seed()
-    end = time.monotonic() + seconds(QUICK_S)
     logs = [OpLog(writer) for writer in range(1, THREADS + 1)]
     workers = [Worker(store, log, start_seed + log.writer, evict) for log in logs]
-    Crew([partial(worker.work, end) for worker in workers]).join(60 + seconds(QUICK_S))
-    wrong, n, worst = judge(store, logs, evict)
+    with watched() as weather:
+        end = time.monotonic() + seconds(QUICK_S)
+        Crew([partial(worker.work, end) for worker in workers]).join(60 + seconds(QUICK_S))
+    wrong, n, worst = judge(store, logs, evict, weather)
     wrong += settle(store)
     if worst > GENEROUS_MS:
         wrong.append(f"one operation took {worst:.0f} ms")

@@ -26,6 +26,7 @@ from itertools import accumulate
 import shmkv
 from tests.stress import values
 from tests.stress.oplog import Kind, OpLog, Record, Status
+from tests.stress.storm_weather import Slow, Weather
 from tests.stress.workers import (
     A_FIRST,
     A_KEYS,
@@ -166,18 +167,21 @@ def _anchors(store: shmkv.Store) -> list[str]:
     return wrong
 
 
-def judge(store: shmkv.Store, logs: list[OpLog], evict: bool) -> tuple[list[str], int, float]:
-    """(violations, number of operations, the longest in ms) of a round that has ended."""
+def judge(
+    store: shmkv.Store, logs: list[OpLog], evict: bool, weather: Weather
+) -> tuple[list[str], int, float]:
+    """(violations, number of operations, ms of the longest without what the machine caused)."""
     by_key: dict[int, list[Record]] = defaultdict(list)
     count, worst = 0, 0.0
     for log in logs:
         for record in log.records():
             by_key[record.key].append(record)
             count += 1
-            if record.status != Status.FLYING:
-                worst = max(worst, record.end - record.start)
+            if record.status != Status.FLYING and (record.end - record.start) * 1000 > worst:
+                slow = Slow(int(record.start * 1e9), int(record.end * 1e9), 0)
+                worst = max(worst, weather.store_ms(slow))
     wrong = _values(store, by_key, evict)
     wrong += _counts(store, by_key, evict)
     wrong += _tails(store, by_key, evict)
     wrong += [] if evict else _anchors(store)
-    return wrong, count, worst * 1000
+    return wrong, count, worst
