@@ -144,9 +144,11 @@ class Stage:
 
     def brink(self, actions: Iterator[Action], name: str, nth: int = 1) -> Action:
         """Act until the fault point `name` was visited by the nth action to do so; the store is
-        then as it was before that action, which is returned. Nobody is attached meanwhile. An action
-        may let time pass: the clock begins at the present for the acting and again for what is done
-        again, else what had expired would have its time still before it."""
+        then as it was before that action, which is returned. Nobody is attached meanwhile.
+
+        An action may let time pass. The clock is put back before all is done again, else what had
+        expired would have its time still before it.
+        """
         image = self.save()
         done: list[Action] = []
         with self.open() as store:
