@@ -21,7 +21,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "shmkv" / "_csrc"
-SECONDS = 100 * max(1.0, float(os.environ.get("SHMKV_TEST_SCALE", "1")))
+SECONDS = 300 * max(1.0, float(os.environ.get("SHMKV_TEST_SCALE", "1")))
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
 
 
@@ -151,7 +151,7 @@ def memory() -> Iterator[str]:
         yield folder
 
 
-@pytest.mark.timeout(SECONDS + 60)
+@pytest.mark.timeout(SECONDS + 300)  # the first of a build compiles the core
 @pytest.mark.parametrize(("build", "program", "part"), RUNS)
 def test_core(
     linker: Callable[[str, str], Path],

@@ -144,7 +144,11 @@ class Stage:
 
     def brink(self, actions: Iterator[Action], name: str, nth: int = 1) -> Action:
         """Act until the fault point `name` was visited by the nth action to do so; the store is
-        then as it was before that action, which is returned. Nobody is attached meanwhile."""
+        then as it was before that action, which is returned. Nobody is attached meanwhile.
+
+        An action may let time pass. The clock is put back before all is done again, else what had
+        expired would have its time still before it.
+        """
         image = self.save()
         done: list[Action] = []
         with self.open() as store:
@@ -158,6 +162,7 @@ class Stage:
             else:
                 raise AssertionError(f"{name} was not reached by {len(done)} actions")
         self.restore(image)
+        _core.set_clock_offset(0)
         with self.open() as store:
             for again in done:
                 again(store)

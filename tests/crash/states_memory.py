@@ -22,6 +22,8 @@ from tests.crash.scene import OFFSET_MS, Scene
 from tests.crash.stage import Action, Stage, value
 
 LONG_S = 1000.0
+SHORT_S = 20.0  # over when the scene is played, by any span of a page's histogram, not before
+assert 4000 * SHORT_S < OFFSET_MS
 HEAD, KEY = 12, 8
 PAGE_ITEM = 2048
 
@@ -117,7 +119,7 @@ def clean_expired(stage: Stage) -> Scene:
 
     def half() -> Iterator[Action]:
         for i, key in enumerate(itertools.islice(stage.keys("h"), 860)):
-            yield putting(key, body(key, 1, 2032), 5.0 if i % 2 else LONG_S)
+            yield putting(key, body(key, 1, 2032), SHORT_S if i % 2 else LONG_S)
         yield later
         yield from fill(stage.keys("x"))
 
@@ -280,7 +282,7 @@ def split_expired(stage: Stage) -> Scene:
 
     def actions() -> Iterator[Action]:
         for i, key in enumerate(itertools.islice(stage.keys("s", 3), 500)):
-            yield putting(key, value(key, 1, 12), 5.0 if i % 3 else None)
+            yield putting(key, value(key, 1, 12), SHORT_S if i % 3 else None)
         yield later
         yield from itertools.islice(_small(stage.keys("s", 3)), 500, None)
 

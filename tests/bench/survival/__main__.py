@@ -85,7 +85,7 @@ def measured(stores: Sequence[Store], args: argparse.Namespace) -> list[Outcome]
     for store in stores:
         kills, seconds = args.kills, args.seconds
         if args.smoke and store.name == SMOKE_STORES[1]:  # it ends with the first standstill
-            kills, seconds = 10 * kills, 10 * seconds
+            kills, seconds = 10 * kills, 40 * seconds
         out = run(store, kills, seconds, args.hang, args.seed, once=args.smoke)
         say(f"{out.name}: {out.kills} kills, {out.inside} inside, {len(out.stops)} stops")
         outs.append(out)

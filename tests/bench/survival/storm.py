@@ -80,13 +80,16 @@ class Life:
         self._suspected, self._failed_then = 0.0, 0
 
     def play(self, calm_s: float, planned: int, deadline: float) -> None:
-        """All of it, until it has stopped, or so many of the row were killed in an operation."""
+        """All of it, until it has stopped, or so many of the row were killed in an operation.
+
+        A life in which nobody is killed proves nothing: the time ends none before its first kill.
+        """
         try:
             prepare(self.store, self.table, self._mouth)
             self._crew.start()
             self._pause(calm_s)
             self._begin(STORM)
-            while self.out.inside < planned and time.monotonic() < deadline:
+            while self.out.inside < planned and (not self.kills or time.monotonic() < deadline):
                 time.sleep(self.rng.uniform(0, PAUSE_S))  # the moment of death is the test
                 self._kill()
                 self._watch()
