@@ -421,7 +421,7 @@ static void run(const struct torture *run) {
         uint64_t deaths = run->n - n < BLOCK ? run->n - n : BLOCK;
         one_world(b, deaths);
         n += deaths;
-        if (run->at >= 0 || (run->seconds > 0 && torture_elapsed() > run->seconds))
+        if (run->at >= 0 || (run->seconds > 0 && torture_worked() > run->seconds))
             break;
     }
     uint32_t sites = 0;

@@ -34,7 +34,7 @@ struct actor {
 static uint64_t deaths[4]; /* by depth */
 static double until_s;     /* when this scene's time is over; 0 = never */
 
-static bool late(double s) { return s > 0 && torture_elapsed() > s; }
+static bool late(double s) { return s > 0 && torture_worked() > s; }
 
 static void child_main(struct stage *st, const struct actor *a, int ready, int go) {
     char c = 0;
@@ -133,7 +133,7 @@ static void where(const struct stage *st, uint64_t at, const struct actor *a) {
  * so for half of the time that is left: the rest is the third's. */
 static void kill_along(const struct torture *run, struct stage *st, uint64_t at, struct actor *a,
                        unsigned who, struct chance *c) {
-    double end_s = until_s > 0 && who == 1 ? (torture_elapsed() + until_s) / 2 : until_s;
+    double end_s = until_s > 0 && who == 1 ? (torture_worked() + until_s) / 2 : until_s;
     a[who].doing = RECORD;
     round_of(st, a, 0);
     track_plan(a[who].track);
@@ -190,7 +190,7 @@ static void run(const struct torture *run) {
         const struct scene *sc = &scenes[i];
         if (!torture_asked(run, sc->name) || (sc->slow && !run->full && run->scene == NULL))
             continue;
-        double begin = torture_elapsed();
+        double begin = torture_worked();
         until_s = run->seconds > 0 ? begin + (run->seconds - begin) / (double)left : 0;
         struct stage st = stage_make(sc);
         record_first(&st, t[0]);

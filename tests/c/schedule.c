@@ -389,7 +389,7 @@ static void run(const struct torture *run) {
     for (uint32_t i = 0; i < scene_count; i++) {
         if (!torture_asked(run, scene_list[i].name))
             continue;
-        double begin = torture_elapsed();
+        double begin = torture_worked();
         double until = run->seconds > 0 ? begin + (run->seconds - begin) / (double)left : 0;
         schedule_start_clock(FIRST_CLOCK);
         torture_where("--scene %s  # making it", scene_list[i].name);
@@ -398,7 +398,7 @@ static void run(const struct torture *run) {
         uint64_t first = run->at >= 0 ? (uint64_t)run->at : 0;
         for (uint64_t at = first; at < first + (run->at >= 0 ? 1 : each); at++, n++) {
             one_case(at);
-            if (until > 0 && torture_elapsed() > until)
+            if (until > 0 && torture_worked() > until)
                 break;
         }
         scene_end(sc);

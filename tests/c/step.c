@@ -56,7 +56,7 @@ static uint64_t kills(const struct torture *run, struct stage *st, struct track 
         torture_passed(stage_judge(st, finished));
         stage_restore(st);
         n++;
-        if (run->at >= 0 || (until_s > 0 && torture_elapsed() > until_s))
+        if (run->at >= 0 || (until_s > 0 && torture_worked() > until_s))
             break;
     }
     t->astray += missed;
@@ -76,7 +76,7 @@ static void run(const struct torture *run) {
         const struct scene *sc = &scenes[i];
         if (!torture_asked(run, sc->name) || (sc->slow && !run->full && run->scene == NULL))
             continue;
-        double begin = torture_elapsed();
+        double begin = torture_worked();
         double share = run->seconds > 0 ? (run->seconds - begin) / (double)left : 0;
         struct stage st = stage_make(sc);
         record(&st, t);

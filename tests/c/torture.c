@@ -32,7 +32,14 @@ static double now_s(void) { /* the system call: a harness may have a clock of it
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-double torture_elapsed(void) { return now_s() - began_s; }
+static double worked_s(int who) {
+    struct rusage usage;
+    CHECK_EQ(getrusage(who, &usage), 0);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+double torture_worked(void) { return worked_s(RUSAGE_SELF) + worked_s(RUSAGE_CHILDREN); }
 
 void torture_where(const char *format, ...) {
     va_list args;
@@ -207,6 +214,6 @@ int torture_main(int argc, char **argv, const char *name, const struct torture_f
     printf("{\"name\": \"%s\", \"seed\": %" PRIu64 ", \"n\": %" PRIu64 ", \"violations\": %d, "
            "\"worst_ms\": %.3f, \"seconds\": %.1f%s}\n",
            name, t.seed, progress->n, status != 0, (double)progress->worst_ns / 1e6,
-           torture_elapsed(), progress->notes);
+           now_s() - began_s, progress->notes);
     return status != 0;
 }

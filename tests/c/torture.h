@@ -9,7 +9,7 @@
  *     --seed S      (default: SHMKV_TEST_SEED, else the clock's)
  *     --n N         cases at most
  *     --every K     of the points to die at, only every K-th
- *     --seconds T   stop early after so long (0 = never)
+ *     --seconds T   stop early after so long a time of processors (0 = never)
  *     --full        the long form
  *     --scene NAME  only this one
  *     --at I        only this case
@@ -45,8 +45,9 @@ void torture_passed(uint64_t waited_ns);
 /* One more member of the JSON line: `"name": value`. */
 void torture_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void torture_not_run(const char *why);
-/* Seconds since the harness began, by a clock that no test changes. */
-double torture_elapsed(void);
+/* Seconds that processors have worked for the harness, its ended children included: how much is done
+ * in them does not depend on what else the machine does. */
+double torture_worked(void);
 /* Is this one asked for? */
 bool torture_asked(const struct torture *t, const char *scene);
 

@@ -32,7 +32,11 @@ def in_front(start: Start, store: shmkv.Store, *args: str) -> subprocess.Popen[b
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_in_front(start: Start, store: shmkv.Store, number: signal.Signals) -> None:
-    process = in_front(start, store)
+    former = signal.signal(number, signal.SIG_DFL)  # what nohup ignores, the daemon ignores
+    try:
+        process = in_front(start, store)
+    finally:
+        signal.signal(number, former)
     process.send_signal(number)
     out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out) == (0, b"")
