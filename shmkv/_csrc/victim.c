@@ -53,6 +53,8 @@ static void census_page(struct episode *ep, struct census *c, uint32_t head, uin
         c->oldest[queue] = head;
         c->birth[queue] = birth;
     }
+    if (garbage == kv_load_rlx(&p->tail))
+        garbage = size; /* nothing in it lives: it costs no copy, and needs no place for one */
     if (!open && (c->dirtiest == KV_NO_BASE || garbage * c->dirt_of > c->dirt * size)) {
         c->dirtiest = head;
         c->dirt = garbage;
@@ -228,6 +230,15 @@ void victim_part(struct episode *ep) {
     FAULT(ahead_left);
 }
 
+/* A page came free: what found no place for its items may find one now. Where items may leave, no
+ * place is needed for them from here on. */
+static void place_again(struct episode *ep) {
+    if (!ep->no_place || (ep->op->h->options & KV_OPT_EVICT))
+        return;
+    ep->no_place = false;
+    unblock_all(ep);
+}
+
 kv_status victim_step(struct episode *ep) {
     struct kv_op *op = ep->op;
     for (;;) {
@@ -247,8 +258,10 @@ kv_status victim_step(struct episode *ep) {
         if (mode == MAY_EVICT && (close_old(ep, head) || clean_spare(ep, head) == KV_OK))
             continue;
         r = clean_page(ep, head, mode);
-        if (r == KV_OK)
+        if (r == KV_OK) {
             arena_give(op->h, head, kv_number(op->h));
+            place_again(ep);
+        }
         if (r != KV_AGAIN && r != KV_NOPAGE)
             return r;
         block(ep, head);
