@@ -183,8 +183,8 @@ static void full_near_capacity(uint64_t size, uint32_t low, uint32_t high, unsig
     store_detach(h);
 }
 
-/* Cleaners have used up what is withheld for them; a few items that are gone lie alone in a page that
- * was closed early. It is what can be had without copying, and with it all the rest. */
+/* Cleaners have used up what is withheld for them; a few items that are gone lie alone in a page
+ * that was closed early. It is what can be had without copying, and with it all the rest. */
 static void test_full_without_a_place(void) {
     struct kv_handle *h = world_open(4 * MIB, 0);
     struct kv_op op = kv_op_make(h);

@@ -45,8 +45,8 @@ void torture_passed(uint64_t waited_ns);
 /* One more member of the JSON line: `"name": value`. */
 void torture_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void torture_not_run(const char *why);
-/* Seconds that processors have worked for the harness, its ended children included: how much is done
- * in them does not depend on what else the machine does. */
+/* Seconds that processors have worked for the harness, its ended children included: how much is
+ * done in them does not depend on what else the machine does. */
 double torture_worked(void);
 /* Is this one asked for? */
 bool torture_asked(const struct torture *t, const char *scene);
