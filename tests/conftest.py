@@ -85,7 +85,7 @@ def shm_is_left_as_found() -> Iterator[None]:
     yield
     left, end = _new_since(before), time.monotonic() + GONE_S
     while any(_run_tag not in entry for entry in left) and time.monotonic() < end:
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks, for GONE_S at most
         left &= _new_since(before)
     for entry in left:
         if _run_tag in entry:

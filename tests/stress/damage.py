@@ -170,7 +170,7 @@ class Together:
                 pass
         time.sleep(0.002)  # bounded by HANG_S
         while self._done() - before < WORTH and not any(map(self._lost, range(WORKERS))):
-            time.sleep(0.0002)
+            time.sleep(0.0002)  # until they worked; who hangs is lost after HANG_S
         self.board.turn += 1
         self.result.flips += len(self.flips)
         self.result.rounds += 1
